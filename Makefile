@@ -1,0 +1,48 @@
+# A few words: make try · make test · make proof · make check · make bench
+PYTHON ?= python3
+GENERATED ?= digits-gan
+REFERENCE ?= digits
+REPORT ?= report.html
+
+.PHONY: help try test proof check bench clean
+
+help:
+	@echo "make try      evaluate a shipped example, or GENERATED=dir REFERENCE=dir; writes $(REPORT)"
+	@echo "make test     the whole suite, in its own environment"
+	@echo "make proof    the heavy evidence: d = 2048 proofs, a million images, interval coverage"
+	@echo "make check    formatting, lint, types"
+	@echo "make bench    ours beside the peers, in one run on this machine"
+
+# The runtime alone: no torch, no gradio.
+.venv/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu]'
+	touch $@
+
+# Everything the suite needs: the workshop (torch), the peers, the tools. About 6 GB, mostly torch.
+.venv-test/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check \
+		--group export --group parity --group test --group dev --editable '.[cpu]'
+	touch $@
+
+try: .venv/.ready
+	.venv/bin/genmetrics evaluate '$(GENERATED)' '$(REFERENCE)' --html '$(REPORT)'
+
+test: .venv-test/.ready
+	.venv-test/bin/python -m pytest -m "not proof" --durations=15
+
+proof: .venv-test/.ready
+	.venv-test/bin/python -m pytest -m proof --durations=15
+
+check: .venv-test/.ready
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/ruff check .
+	.venv-test/bin/mypy
+
+bench: .venv-test/.ready
+	.venv-test/bin/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv .venv-test report.html

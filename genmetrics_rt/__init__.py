@@ -1,0 +1,157 @@
+"""Score a generative model from frozen, hash-checked metric graphs: the same number on every machine, no torch.
+
+    import genmetrics_rt as gm
+
+    report = gm.evaluate("generated/", "reference/")
+    print(report.scores["kid"].value)
+
+Everything public is listed in ``__all__`` and loaded when it is first used, so importing costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from genmetrics_rt.version import __version__
+
+if TYPE_CHECKING:
+    from genmetrics_rt.bundle import Bundle, Manifest, list_bundles, load_bundle
+    from genmetrics_rt.errors import (
+        BundleError,
+        DamagedBundle,
+        DeviceUnavailable,
+        EmptySide,
+        FeatureMismatch,
+        GenmetricsError,
+        InputError,
+        MissingBundle,
+        MissingInput,
+        MissingPackage,
+        NonFiniteFeatures,
+        TooFewImages,
+        UnknownMetric,
+        UnreadableInput,
+    )
+    from genmetrics_rt.evaluation import Evaluation, evaluate, extract_features, make_reference
+    from genmetrics_rt.extraction import FeatureExtractor, Progress
+    from genmetrics_rt.features import Features
+    from genmetrics_rt.kernels import Kernels, load_kernels
+    from genmetrics_rt.manifold import Manifold
+    from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
+    from genmetrics_rt.metrics.frechet import frechet_distance
+    from genmetrics_rt.metrics.inception_score import inception_score
+    from genmetrics_rt.metrics.kernel_distance import kernel_distance
+    from genmetrics_rt.metrics.prd import prd_curve, prd_from_histograms
+    from genmetrics_rt.metrics.precision_recall import precision_recall, realism
+    from genmetrics_rt.reference import Reference
+    from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
+    from genmetrics_rt.statistics import FeatureStatistics
+
+# Public name → the module that defines it.
+_HOMES = {
+    "Bundle": "bundle",
+    "Manifest": "bundle",
+    "list_bundles": "bundle",
+    "load_bundle": "bundle",
+    "BundleError": "errors",
+    "DamagedBundle": "errors",
+    "DeviceUnavailable": "errors",
+    "EmptySide": "errors",
+    "FeatureMismatch": "errors",
+    "GenmetricsError": "errors",
+    "InputError": "errors",
+    "MissingBundle": "errors",
+    "MissingInput": "errors",
+    "MissingPackage": "errors",
+    "NonFiniteFeatures": "errors",
+    "TooFewImages": "errors",
+    "UnknownMetric": "errors",
+    "UnreadableInput": "errors",
+    "Evaluation": "evaluation",
+    "evaluate": "evaluation",
+    "extract_features": "evaluation",
+    "make_reference": "evaluation",
+    "FeatureExtractor": "extraction",
+    "Progress": "extraction",
+    "Features": "features",
+    "Kernels": "kernels",
+    "load_kernels": "kernels",
+    "Manifold": "manifold",
+    "density_coverage": "metrics.density_coverage",
+    "expected_coverage": "metrics.density_coverage",
+    "frechet_distance": "metrics.frechet",
+    "inception_score": "metrics.inception_score",
+    "kernel_distance": "metrics.kernel_distance",
+    "prd_curve": "metrics.prd",
+    "prd_from_histograms": "metrics.prd",
+    "precision_recall": "metrics.precision_recall",
+    "realism": "metrics.precision_recall",
+    "Reference": "reference",
+    "Curve": "report",
+    "Finding": "report",
+    "Gallery": "report",
+    "Report": "report",
+    "Score": "report",
+    "FeatureStatistics": "statistics",
+}
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Curve",
+    "DamagedBundle",
+    "DeviceUnavailable",
+    "EmptySide",
+    "Evaluation",
+    "FeatureExtractor",
+    "FeatureMismatch",
+    "FeatureStatistics",
+    "Features",
+    "Finding",
+    "Gallery",
+    "GenmetricsError",
+    "InputError",
+    "Kernels",
+    "Manifest",
+    "Manifold",
+    "MissingBundle",
+    "MissingInput",
+    "MissingPackage",
+    "NonFiniteFeatures",
+    "Progress",
+    "Reference",
+    "Report",
+    "Score",
+    "TooFewImages",
+    "UnknownMetric",
+    "UnreadableInput",
+    "__version__",
+    "density_coverage",
+    "evaluate",
+    "expected_coverage",
+    "extract_features",
+    "frechet_distance",
+    "inception_score",
+    "kernel_distance",
+    "list_bundles",
+    "load_bundle",
+    "load_kernels",
+    "make_reference",
+    "prd_curve",
+    "prd_from_histograms",
+    "precision_recall",
+    "realism",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'genmetrics_rt' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"genmetrics_rt.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

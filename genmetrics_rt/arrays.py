@@ -1,0 +1,97 @@
+"""From anything that holds numbers to the NumPy array we work on, checked once, at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.errors import InputError, NonFiniteFeatures, UnreadableInput
+
+FloatArray = NDArray[np.float64]
+FeatureArray = NDArray[np.float32]  # (N, D)
+ImageArray = NDArray[np.uint8]  # (H, W, 3) one image, (N, H, W, 3) a batch
+
+
+def as_numpy(value: Any) -> NDArray[Any]:
+    """A NumPy view (or copy) of an array, a tensor on any device, or a nested list."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "detach"):  # a torch tensor that may need gradients or live on a GPU
+        value = value.detach().cpu()
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError):  # other device or dtype: go through __array__
+            pass
+    return np.asarray(value)
+
+
+def as_features(value: Any, *, what: str = "features") -> NDArray[Any]:
+    """``(N, D)`` finite features, float32 or float64 as given (integers become float64).
+
+    Raises
+    ------
+    InputError
+        Not two-dimensional, or not numbers.
+    NonFiniteFeatures
+        NaN or infinity; the message says in which rows.
+    """
+    features = as_numpy(value)
+    if features.ndim != 2:
+        raise InputError(
+            f"{what}: expected a 2-D array (images, dimensions), got shape {features.shape}. "
+            "Pass features.reshape(N, -1)."
+        )
+    if features.dtype.kind in "iub":
+        features = features.astype(np.float64)
+    elif features.dtype.kind != "f":
+        raise InputError(f"{what}: expected numbers, got dtype {features.dtype}.")
+    elif features.dtype == np.float16:
+        features = features.astype(np.float32)
+    require_finite(features, what=what)
+    return features
+
+
+def require_finite(features: NDArray[Any], *, what: str) -> None:
+    """Raise `NonFiniteFeatures`, saying where, unless every value of ``(N, D)`` is finite."""
+    # The sum is non-finite whenever an element is; it costs no (N, D) boolean array on the usual path.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(features, dtype=np.float64)):
+            return
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if bad.size:
+        shown = ", ".join(str(row) for row in bad[:5]) + (", …" if bad.size > 5 else "")
+        raise NonFiniteFeatures(
+            f"{what}: NaN or infinity in {bad.size} of {len(features)} rows (rows {shown}; counted from 0). "
+            "No metric is meaningful on them. Remove these rows, or look at the network that made them."
+        )
+
+
+def as_image_batch(value: Any, *, what: str = "images") -> ImageArray:
+    """``(N, H, W, 3)`` uint8 from ``(N, H, W, 3)``, ``(N, H, W, 1)``, ``(N, H, W)`` or one ``(H, W, 3)`` uint8 image.
+
+    Floats are refused: whether 1.0 means white or nearly black, and whether to round or truncate, is the
+    commonest silent error of the field, so the caller says it.
+    """
+    images = as_numpy(value)
+    if images.dtype != np.uint8:
+        raise InputError(
+            f"{what}: expected uint8 pixels 0…255, got {images.dtype}. "
+            "Convert them yourself, for instance (x * 255).round().clip(0, 255).astype('uint8') for x in [0, 1]."
+        )
+    if images.ndim == 3 and images.shape[-1] == 3 and images.shape[0] != 3:
+        images = images[None] if images.shape[1] != 3 else images
+    if images.ndim == 3:  # (N, H, W) grey
+        images = np.repeat(images[..., None], 3, axis=-1)
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = np.repeat(images, 3, axis=-1)
+    if images.ndim != 4 or images.shape[-1] != 3:
+        hint = ""
+        if images.ndim == 4 and images.shape[1] == 3:
+            hint = " This looks like (N, 3, H, W): pass images.transpose(0, 2, 3, 1)."
+        raise UnreadableInput(f"{what}: expected (N, H, W, 3) or (N, H, W), got {images.shape}.{hint}")
+    if 0 in images.shape[1:]:
+        raise UnreadableInput(f"{what}: images of no size: {images.shape}.")
+    return images

@@ -1,0 +1,364 @@
+"""The `genmetrics` command. Results go to standard output, everything else to standard error.
+
+Exit codes: 0 done · 1 a --fail-if holds · 2 wrong usage or input · 3 something failed on our side · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+import genmetrics_rt as gm
+from genmetrics_rt.cache import write_atomically
+from genmetrics_rt.errors import GenmetricsError, InputError
+from genmetrics_rt.extraction import ProgressCallback
+
+app = typer.Typer(
+    name="genmetrics",
+    help="Scores a generative model from frozen, hash-checked metric graphs.\n\n"
+    "First steps:\n\n"
+    "    genmetrics evaluate digits-gan digits          a shipped example, nothing to download\n\n"
+    "    genmetrics evaluate out/ real/ --html report.html\n\n"
+    "    genmetrics doctor                              what is there, what is missing",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bundles_app = typer.Typer(help="The frozen graphs: what is there, and whether it is what it should be.")
+app.add_typer(bundles_app, name="bundles", no_args_is_help=True)
+
+_messages = Console(stderr=True, highlight=False, soft_wrap=True)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn our errors into one message and an exit code; only a defect of ours shows a stack trace."""
+
+    @functools.wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return command(*args, **kwargs)
+        except GenmetricsError as error:
+            _messages.print(f"error: {error}", style="red", markup=False)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            _messages.print(
+                "Interrupted. Features that were finished are in the cache: the same command goes on from there."
+            )
+            raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception:
+            _messages.print_exception()
+            _messages.print(
+                "error: this is a defect of genmetrics-rt, not of your input. Please report it.", style="red"
+            )
+            raise typer.Exit(3) from None
+
+    return wrapped
+
+
+Extractor = Annotated[
+    str | None,
+    typer.Option(
+        "--extractor", "-e", help="Feature network: a shipped name or the folder of a bundle. [default: scattering]"
+    ),
+]
+Protocol = Annotated[
+    str | None, typer.Option("--protocol", help="One of the extractor's recipes from pixels to input.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1. Never falls back silently.")]
+BackendName = Annotated[str, typer.Option("--backend", help="onnx or torchscript.")]
+NumImages = Annotated[
+    int | None, typer.Option("--num-images", "-n", min=1, help="Use this many images a side (a seeded sample).")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="For subsets, latents and k-means.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store features.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An image that cannot be read is an error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per call of the network.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use. [default: what is granted]")]
+
+
+@app.command()
+@_say_errors
+def evaluate(
+    generated: Annotated[str, typer.Argument(help="Folder, zip, tar, npy/npz, features, generator, or example name.")],
+    reference: Annotated[str, typer.Argument(help="The real images: the same kinds, or a file of `reference`.")],
+    extractor: Extractor = None,
+    protocol: Protocol = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", "-m", help="For instance fd,kid. [default: all]")] = None,
+    device: Device = "auto",
+    backend: BackendName = "onnx",
+    num_images: NumImages = None,
+    seed: Seed = 0,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write JSON here; - is standard output.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a self-contained page here.")] = None,
+    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write Markdown here.")] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option("--fail-if", help="Exit with 1 if this holds: 'kid>0.05'. Repeatable.")
+    ] = None,
+    no_cache: NoCache = False,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    batch_size: BatchSize = 32,
+    threads: Threads = None,
+) -> None:
+    """Score GENERATED images against REFERENCE images.
+
+    \b
+    genmetrics evaluate digits-gan digits                        a shipped example
+    genmetrics evaluate out/ real/                               two folders
+    genmetrics evaluate out.zip real.npz --html report.html      a page to send on
+    genmetrics evaluate out/ real.stats.npz --json -             against `genmetrics reference`
+    genmetrics evaluate gen.npy real.npy --metrics fd,kid        your own features (N, D)
+    genmetrics evaluate out/ real/ --fail-if 'coverage<0.6'      a gate for CI
+    """
+    conditions = [_Condition.parse(text) for text in fail_if or []]
+    with _progress(quiet) as callback:
+        report = gm.evaluate(
+            generated,
+            reference,
+            extractor=extractor,
+            protocol=protocol,
+            metrics=metrics,
+            device=device,
+            backend=backend,
+            num_images=num_images,
+            seed=seed,
+            cache=not no_cache,
+            strict=strict,
+            batch_size=batch_size,
+            threads=threads,
+            progress=callback,
+        )
+    # The answer first: should writing a file fail, nothing computed is lost.
+    if json_file == "-":
+        sys.stdout.write(report.to_json() + "\n")
+    else:
+        sys.stdout.write(report.to_text(width=min(110, Console().width)) + "\n")
+        sys.stdout.flush()
+    if json_file not in (None, "-"):
+        _write(Path(str(json_file)), report.to_json() + "\n")
+    if html_file:
+        _write(html_file, report.to_html())
+    if markdown_file:
+        _write(markdown_file, report.to_markdown())
+    held = [condition for condition in conditions if condition.holds(report)]
+    for condition in held:
+        _messages.print(
+            f"failed: {condition.text} holds ({condition.key} is {condition.value(report):.6g})", style="red"
+        )
+    if held:
+        raise typer.Exit(1)
+
+
+@app.command()
+@_say_errors
+def reference(
+    side: Annotated[str, typer.Argument(help="The images: folder, zip, tar, npy/npz, generator, or example name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, for instance real.stats.npz.")],
+    extractor: Extractor = None,
+    protocol: Protocol = None,
+    device: Device = "auto",
+    backend: BackendName = "onnx",
+    num_images: NumImages = None,
+    seed: Seed = 0,
+    no_cache: NoCache = False,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    batch_size: BatchSize = 32,
+    threads: Threads = None,
+) -> None:
+    """Compute the features of the real images once, to be scored against many times.
+
+    \b
+    genmetrics reference real/ -o real.stats.npz
+    genmetrics evaluate out/ real.stats.npz
+    """
+    if output.suffix.lower() != ".npz":
+        raise InputError(f"{output}: the file must end in .npz. Use for instance -o {output.with_suffix('.npz')}.")
+    with _progress(quiet) as callback:
+        done = gm.make_reference(
+            side,
+            extractor=extractor,
+            protocol=protocol,
+            device=device,
+            backend=backend,
+            num_images=num_images,
+            seed=seed,
+            cache=not no_cache,
+            strict=strict,
+            batch_size=batch_size,
+            threads=threads,
+            progress=callback,
+        )
+    done.save(output)
+    skipped = f", {len(done.summary.skipped):,} files skipped" if done.summary.skipped else ""
+    _messages.print(f"{output}: {done.summary.num_images:,} images, {done.extractor.name} features{skipped}.")
+
+
+@bundles_app.command("list")
+@_say_errors
+def bundles_list() -> None:
+    """Name, kind and purpose of every shipped bundle."""
+    rows = [gm.load_bundle(name).manifest for name in gm.list_bundles()]
+    width = max(len(manifest.name) for manifest in rows)
+    for manifest in rows:
+        sys.stdout.write(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}\n")
+
+
+@bundles_app.command("path")
+@_say_errors
+def bundles_path(name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")]) -> None:
+    """The folder of a bundle, for other programs that want to load its graph."""
+    sys.stdout.write(f"{gm.load_bundle(name).path}\n")
+
+
+@bundles_app.command("verify")
+@_say_errors
+def bundles_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names or folders. [default: all shipped]")] = None,
+    backend: BackendName = "onnx",
+    device: Device = "cpu",
+) -> None:
+    """Check every hash, run the self-test, and print how far this machine deviates from the workshop."""
+    from genmetrics_rt.frozen import open_graph
+    from genmetrics_rt.selftest import measure
+
+    wrong = False
+    for name in names or list(gm.list_bundles()):
+        bundle = gm.load_bundle(name)
+        bundle.verify()
+        deviations = measure(bundle, open_graph(bundle, backend=backend, device=device))
+        for deviation in deviations:
+            wrong |= not deviation.holds
+            state = "holds" if deviation.holds else "DEVIATES"
+            sys.stdout.write(
+                f"{bundle.name:<20} {deviation.output:<14} {state}: "
+                f"{deviation.absolute:.1e} absolute, {deviation.relative:.1e} relative\n"
+            )
+        if not deviations:
+            sys.stdout.write(f"{bundle.name:<20} hashes hold (no self-test in its manifest)\n")
+    if wrong:
+        raise GenmetricsError(
+            "This machine's runtime computes other numbers than the workshop's, beyond the tolerance of the manifest. "
+            "Scores made here are not comparable. Try another onnxruntime version, and report this one."
+        )
+
+
+@app.command()
+@_say_errors
+def doctor() -> None:
+    """What is installed, what is missing, and the line that installs it."""
+    from genmetrics_rt.doctor import examine
+
+    marks = {"ok": "ok     ", "missing": "missing", "problem": "PROBLEM"}
+    problem = False
+    for check in examine():
+        problem |= check.state == "problem"
+        sys.stdout.write(f"{marks[check.state]}  {check.name:<24} {check.detail}\n")
+        if check.remedy:
+            sys.stdout.write(f"{'':<9}{'':<24} → {check.remedy}\n")
+    if problem:
+        raise typer.Exit(3)
+
+
+class _Condition:
+    """A gate such as ``fid>50`` or ``coverage <= 0.6``."""
+
+    def __init__(self, text: str, key: str, sign: str, bound: float) -> None:
+        self.text, self.key, self._sign, self._bound = text, key, sign, bound
+
+    @classmethod
+    def parse(cls, text: str) -> _Condition:
+        match = re.fullmatch(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
+        try:
+            if match is None:
+                raise ValueError
+            return cls(text, match[1], match[2], float(match[3]))
+        except ValueError:
+            raise InputError(
+                f"--fail-if {text!r} is not a condition. Write a metric, one of > >= < <=, and a number: 'kid>0.05'."
+            ) from None
+
+    def value(self, report: gm.Report) -> float:
+        if self.key not in report.scores:
+            raise InputError(f"--fail-if {self.text!r}: no such score. There are: {', '.join(report.scores)}.")
+        score = report.scores[self.key]
+        if score.value is None:
+            raise InputError(f"--fail-if {self.text!r} cannot be decided: {score.reason}")
+        return score.value
+
+    def holds(self, report: gm.Report) -> bool:
+        value = self.value(report)
+        return {
+            ">": value > self._bound,
+            ">=": value >= self._bound,
+            "<": value < self._bound,
+            "<=": value <= self._bound,
+        }[self._sign]
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[ProgressCallback | None]:
+    """A bar on standard error with images/s and time left; plain lines where that is no terminal."""
+    if quiet:
+        yield None
+        return
+    if not _messages.is_terminal:
+        yield _plain_progress
+        return
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=_messages, transient=True) as bars:
+        tasks = {}
+
+        def show(state: gm.Progress) -> None:
+            if state.stage not in tasks:
+                tasks[state.stage] = bars.add_task(state.stage, total=state.total, words="")
+            bars.update(tasks[state.stage], completed=state.done, words=_words(state))
+
+        yield show
+
+
+def _plain_progress(state: gm.Progress) -> None:
+    if state.done == state.total:
+        _messages.print(f"{state.stage}: {_words(state)}", markup=False)
+
+
+def _words(state: gm.Progress) -> str:
+    words = f"{state.done:,} of {state.total:,} images"
+    if state.from_cache:
+        words += f", {state.from_cache:,} from the cache"
+    if state.images_per_second:
+        words += f", {state.images_per_second:,.0f} images/s"
+    if state.seconds_left and state.done < state.total:
+        minutes, seconds = divmod(round(state.seconds_left), 60)
+        words += f", {minutes}:{seconds:02d} left"
+    return words
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path}: {error.strerror or error}. The scores are printed above; name another file."
+        ) from error
+    _messages.print(f"wrote {path}", markup=False)
+
+
+def main() -> None:
+    """Entry point of the `genmetrics` command."""
+    app()

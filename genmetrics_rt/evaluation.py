@@ -1,0 +1,264 @@
+"""The whole story on one page: two sides → features → scores → report."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from genmetrics_rt.arrays import as_image_batch
+from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
+from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
+from genmetrics_rt.features import FeatureCollector, Features
+from genmetrics_rt.galleries import build_galleries
+from genmetrics_rt.metrics.metric import Comparison
+from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, side_length
+from genmetrics_rt.provenance import library_versions, peak_memory
+from genmetrics_rt.reference import Reference
+from genmetrics_rt.report import ExtractorSummary, Report, Runtime, SideSummary
+from genmetrics_rt.scoring import choose_metrics, report_fingerprint, score, settings_for
+from genmetrics_rt.sides import FeatureRows, open_side
+from genmetrics_rt.version import __version__
+
+
+def evaluate(
+    generated: Any,
+    reference: Any,
+    *,
+    extractor: str | os.PathLike[str] | Bundle | None = None,
+    protocol: str | None = None,
+    metrics: str | Sequence[str] | None = None,
+    device: str = "auto",
+    backend: str = "onnx",
+    num_images: int | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    strict: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Report:
+    """Score generated images against reference images.
+
+    Parameters
+    ----------
+    generated, reference
+        Each a folder, ``.zip``, ``.tar``, ``.npy``/``.npz``, uint8 array (N, H, W, 3), float features (N, D),
+        `Reference`, generator bundle, or the name of a shipped example; see `genmetrics_rt.sides`.
+    extractor
+        Feature network: a shipped name or the folder of a bundle. Default: `GENMETRICS_EXTRACTOR`, else the one a
+        saved `Reference` was made with, else ``"scattering"``. It never depends on what happens to be cached.
+    protocol
+        One of the extractor's protocols; None is its default.
+    metrics
+        Keys such as ``"fd,kid"`` or ``["precision", "recall"]``; None is all that the features allow.
+    device, backend, threads, batch_size
+        Where and how the network runs; see `FeatureExtractor`. They move numbers by rounding only.
+    num_images
+        Use this many images of each side: a seeded sample of a folder, the first samples of a generator.
+    seed
+        For subsets, latents and k-means. KID and the class score keep the seed of their reference implementation.
+    cache
+        Keep features on disk, keyed by content, and reuse them.
+    strict
+        An image that cannot be read is an error, not a skipped image.
+    progress
+        Called with a `Progress` at most ten times a second.
+
+    Raises
+    ------
+    InputError
+        One of its kinds, with fact, meaning and way out; see `genmetrics_rt.errors`.
+    """
+    start = time.perf_counter()
+    preparation = Preparation(
+        extractor, protocol, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
+    )
+
+    # Open both sides before any work: a wrong path must not cost minutes.
+    generated_side, reference_side = open_side(generated), open_side(reference)
+    preparation.choose_extractor(generated_side, reference_side)
+    choose_metrics(metrics, has_logits=preparation.has_logits(generated_side), space=preparation.space)
+
+    # The reference first: it decides how many samples a generator is asked for.
+    of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
+    of_generated = preparation.features(generated_side, "generated", samples=of_reference.summary.num_images)
+    return _report(of_generated, of_reference, metrics, preparation, start)
+
+
+def make_reference(
+    side: Any,
+    *,
+    extractor: str | os.PathLike[str] | Bundle | None = None,
+    protocol: str | None = None,
+    device: str = "auto",
+    backend: str = "onnx",
+    num_images: int | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    strict: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Reference:
+    """Compute the features of one side once, to be scored against many times. Parameters as in `evaluate`.
+
+    A million images stream through in bounded memory: mean and covariance are those of all of them, and at most
+    50,000 feature rows (a seeded uniform sample) are kept for the metrics that look at neighbours.
+    """
+    preparation = Preparation(
+        extractor, protocol, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
+    )
+    opened = open_side(side)
+    preparation.choose_extractor(opened)
+    done = preparation.features(opened, "reference", samples=None)
+    return Reference(features=done.features, extractor=done.extractor, summary=done.summary)
+
+
+def extract_features(side: Any, **options: Any) -> Features:
+    """The features (N, D) of one side, and its logits where the network has classes. Options as `make_reference`."""
+    return make_reference(side, **options).features
+
+
+class Evaluation:
+    """Scores images as they come, from a loop or a service, without files. Thread-safe; images are not kept.
+
+        with gm.Evaluation("reference/") as evaluation:
+            for batch in loader:
+                evaluation.update(batch)            # uint8 (N, H, W, 3)
+            report = evaluation.compute()
+
+    ``update`` may be called from any thread; ``compute`` as often as wanted; ``merge`` takes in what another
+    evaluation against the same reference has seen. Parameters as in `evaluate`.
+    """
+
+    def __init__(
+        self,
+        reference: Any,
+        *,
+        extractor: str | os.PathLike[str] | Bundle | None = None,
+        protocol: str | None = None,
+        metrics: str | Sequence[str] | None = None,
+        device: str = "auto",
+        backend: str = "onnx",
+        seed: int = 0,
+        cache: bool = True,
+        strict: bool = False,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        self._start = time.perf_counter()
+        self._preparation = Preparation(
+            extractor, protocol, device, backend, None, seed, cache, strict, batch_size, threads, progress
+        )
+        reference_side = open_side(reference)
+        if isinstance(reference_side, FeatureRows):
+            raise InputError("Evaluation takes images, so its reference must be images or a saved Reference.")
+        self._preparation.choose_extractor(reference_side)
+        self._extractor = self._preparation.open_extractor()
+        choose_metrics(metrics, has_logits=self._preparation.has_logits(None), space=self._preparation.space)
+        self._metrics = metrics
+        self._reference = self._preparation.features(reference_side, "reference", samples=None)
+        self._lock = threading.Lock()
+        self._collector = FeatureCollector(seed=seed)
+
+    def __enter__(self) -> Evaluation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @property
+    def num_images(self) -> int:
+        """Generated images seen so far."""
+        with self._lock:
+            return self._collector.num_images
+
+    def update(self, images: Any) -> None:
+        """Add generated images: uint8 (N, H, W, 3), (N, H, W) or one (H, W, 3); anything with ``__dlpack__`` too."""
+        values, logits = self._extractor(as_image_batch(images, what="update"))
+        with self._lock:
+            self._collector.update(values, logits, what="update")
+
+    def merge(self, other: Evaluation) -> None:
+        """Take in the images that another evaluation has seen. Raises `FeatureMismatch` for unlike features."""
+        if other is self:
+            raise InputError("An evaluation cannot be merged with itself: its images would count twice.")
+        if self._extractor.summary != other._extractor.summary:
+            raise FeatureMismatch("The two evaluations use different extractors or protocols and cannot be merged.")
+        first, second = sorted((self, other), key=id)  # one order for everybody, so that two merges cannot deadlock
+        with first._lock, second._lock:
+            self._collector.merge(other._collector)
+
+    def compute(self) -> Report:
+        """The report on everything seen so far."""
+        with self._lock:
+            if self._collector.num_images == 0:
+                raise EmptySide("No generated image has arrived: call update(images) before compute().")
+            features = self._collector.result()
+        summary = SideSummary(num_images=features.num_images, source="stream", content_hash="")
+        generated = PreparedSide(features, self._extractor.summary, summary)
+        return _report(generated, self._reference, self._metrics, self._preparation, self._start)
+
+
+def _report(
+    generated: PreparedSide,
+    reference: PreparedSide,
+    metrics: str | Sequence[str] | None,
+    preparation: Preparation,
+    start: float,
+) -> Report:
+    """Score two finished sides and put words, pictures and provenance around the numbers."""
+    if generated.features.dimension != reference.features.dimension:
+        raise FeatureMismatch(
+            f"{generated.summary.source} has {generated.features.dimension} feature dimensions and "
+            f"{reference.summary.source} has {reference.features.dimension}. Both must come from the same network."
+        )
+    _require_same_features(generated.extractor, reference.extractor)
+    extractor = generated.extractor if generated.extractor.numeric_id != GIVEN else reference.extractor
+    settings = settings_for(preparation.overrides())
+    keys = choose_metrics(metrics, has_logits=generated.features.logits is not None, space=extractor.name)
+    comparison = Comparison(generated.features, reference.features, extractor.name, preparation.seed, settings)
+    scores, curves = score(comparison, keys, extractor)
+    computed, seconds = generated.computed + reference.computed, generated.seconds + reference.seconds
+    neighbours = any(key in keys for key in ("precision", "recall", "density", "coverage"))
+    return Report(
+        scores=scores,
+        findings=(),
+        generated=generated.summary,
+        reference=reference.summary,
+        extractor=extractor,
+        fingerprint=report_fingerprint(extractor, settings),
+        curves=curves,
+        galleries=build_galleries(comparison, generated.source, reference.source) if neighbours else (),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        runtime=Runtime(
+            device=preparation.opened.device if preparation.opened else "none",
+            backend=preparation.opened.backend if preparation.opened else "none",
+            versions=library_versions(),
+            seconds=time.perf_counter() - start,
+            peak_memory_bytes=peak_memory(),
+            images_per_second=computed / seconds if computed and seconds else None,
+            notes=tuple(preparation.store.notes),
+        ),
+    )
+
+
+def _require_same_features(generated: ExtractorSummary, reference: ExtractorSummary) -> None:
+    if GIVEN in (generated.numeric_id, reference.numeric_id):
+        return  # only the user knows; the dimensions agree
+    if (generated.numeric_id, generated.protocol) != (reference.numeric_id, reference.protocol):
+        raise FeatureMismatch(
+            f"The generated side was made with {generated.name} ({generated.protocol}), the reference with "
+            f"{reference.name} ({reference.protocol}). Numbers from different features mean nothing together: make "
+            "one of them again with the extractor of the other."
+        )

@@ -1,0 +1,377 @@
+"""From images to features: decode and resize in threads ahead of the network, fixed batches, cache by content.
+
+    source → chunks of 128 positions → digests → cached? → its features
+                                                  else    → decode + resize (threads) → batches → frozen graph
+
+A chunk is the unit of the cache, so a run that was interrupted resumes at the last whole chunk, and images added to
+the end of a folder cost only themselves. Batches never cross chunks, so features do not depend on what was cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.arrays import FeatureArray, ImageArray
+from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
+from genmetrics_rt.cache import FeatureCache
+from genmetrics_rt.errors import DamagedBundle, InputError, NonFiniteFeatures, UnreadableInput
+from genmetrics_rt.features import FeatureCollector
+from genmetrics_rt.frozen import open_graph
+from genmetrics_rt.images import ImageSource, Undecodable, decode
+from genmetrics_rt.report import ExtractorSummary, SkippedImage
+from genmetrics_rt.resize import resize, to_tensor
+from genmetrics_rt.threads import available_threads
+
+CHUNK = 128  # images per cache entry; two chunks of tensors are in memory at a time
+DEFAULT_BATCH_SIZE = 32  # images per call of the network
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a side has come. ``images_per_second`` is over this side so far; ``seconds_left`` None until known."""
+
+    stage: str  # "reference" | "generated"
+    done: int
+    total: int
+    images_per_second: float
+    seconds_left: float | None
+    from_cache: int
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What running a source through an extractor left behind, beside the features in the collector."""
+
+    content_hash: str
+    skipped: tuple[SkippedImage, ...]
+    computed: int  # images that went through the network, the others came from the cache
+    seconds: float
+
+
+class FeatureExtractor:
+    """A frozen feature network with one protocol. Thread-safe.
+
+    Parameters
+    ----------
+    extractor
+        Name of a shipped extractor, or the path of a bundle.
+    protocol
+        One of the protocols of its manifest; None is its default.
+    device, backend, threads
+        As in `genmetrics_rt.frozen.open_graph`.
+    batch_size
+        Images per call of the network. Every call has this size (the last is padded), so features do not depend on
+        how many images there are; they do not depend on ``batch_size`` beyond 1e-5.
+
+    Opens no socket.
+    """
+
+    def __init__(
+        self,
+        extractor: str | os.PathLike[str] | Bundle,
+        *,
+        protocol: str | None = None,
+        device: str = "auto",
+        backend: str = "onnx",
+        threads: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        spinning: bool = False,
+    ) -> None:
+        bundle = extractor if isinstance(extractor, Bundle) else load_bundle(extractor)
+        if bundle.kind != "extractor":
+            raise InputError(
+                f"{bundle.name!r} is a {bundle.kind}, not an extractor. `genmetrics bundles list` names the extractors."
+            )
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.protocol: Protocol = manifest.protocol(protocol)
+        self.batch_size = batch_size
+        self.threads = threads or available_threads()
+        self._graph = open_graph(bundle, backend=backend, device=device, threads=self.threads, spinning=spinning)
+        self._input = manifest.inputs[0].name
+        self._taps = manifest.taps
+        dimension = next(spec.shape[-1] for spec in manifest.outputs if spec.name == self._taps["features"])
+        if not isinstance(dimension, int):
+            raise DamagedBundle(f"The manifest of {bundle.name!r} does not say how many features there are.")
+        self.summary = ExtractorSummary(
+            name=manifest.name,
+            title=manifest.title,
+            label=manifest.label,
+            numeric_id=manifest.numeric_id(self.protocol),
+            protocol=self.protocol.name,
+            dimension=dimension,
+        )
+
+    @property
+    def device(self) -> str:
+        """Where the graph really runs: ``"cpu"`` or ``"cuda:0"``."""
+        return self._graph.device
+
+    @property
+    def backend(self) -> str:
+        """What runs it: ``"onnx"`` or ``"torchscript"``."""
+        return self._graph.backend
+
+    def prepare(self, image: ImageArray) -> NDArray[np.float32]:
+        """One decoded uint8 (H, W, 3) image → the tensor that the graph takes, by the protocol."""
+        return to_tensor(resize(image, self.protocol), self.protocol)
+
+    def __call__(self, images: Iterable[ImageArray]) -> tuple[FeatureArray, FeatureArray | None]:
+        """uint8 images (H, W, 3), of any and even unlike sizes → features (N, D) and logits (N, C) or None."""
+        tensors = [self.prepare(image) for image in images]
+        return self.run(np.stack(tensors)) if tensors else self._nothing()
+
+    def run(self, tensors: NDArray[np.float32]) -> tuple[FeatureArray, FeatureArray | None]:
+        """Prepared tensors (N, …) → features (N, D) and logits (N, C) or None, in calls of ``batch_size``."""
+        values, logits = [], []
+        for start in range(0, len(tensors), self.batch_size):
+            batch = tensors[start : start + self.batch_size]
+            count = len(batch)
+            if count < self.batch_size:
+                batch = np.concatenate([batch, np.zeros((self.batch_size - count, *batch.shape[1:]), batch.dtype)])
+            outputs = self._graph.run({self._input: batch})
+            values.append(outputs[self._taps["features"]][:count])
+            if "logits" in self._taps:
+                logits.append(outputs[self._taps["logits"]][:count])
+        if not values:
+            return self._nothing()
+        return np.concatenate(values), np.concatenate(logits) if logits else None
+
+    def _nothing(self) -> tuple[FeatureArray, FeatureArray | None]:
+        empty = np.empty((0, self.summary.dimension), np.float32)
+        return empty, (np.empty((0, 0), np.float32) if "logits" in self._taps else None)
+
+    def extract(
+        self,
+        source: ImageSource,
+        collector: FeatureCollector,
+        *,
+        positions: Sequence[int] | None = None,
+        cache: FeatureCache | None = None,
+        strict: bool = False,
+        stage: str = "images",
+        progress: ProgressCallback | None = None,
+    ) -> Extraction:
+        """Run a source (or some positions of it) through the network, into a collector.
+
+        Raises
+        ------
+        UnreadableInput
+            With ``strict``, when an image cannot be used; without it, such images are listed in ``skipped``.
+        NonFiniteFeatures
+            The network answers NaN or infinity; the message names the images.
+        """
+        positions = range(len(source)) if positions is None else positions
+        cache = cache or FeatureCache(None)
+        meter = _Meter(stage, len(positions), progress)
+        content = hashlib.sha256()
+        skipped: list[SkippedImage] = []
+        # Two pools, so that hashing the next chunk never waits behind the decoding of this one.
+        hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="genmetrics-hash")
+        decoding = ThreadPoolExecutor(max_workers=self.threads, thread_name_prefix="genmetrics-decode")
+        try:
+            for chunk in _one_ahead(self._chunks(source, positions, cache, hashing, decoding)):
+                block = chunk.stored or self._compute(chunk, source, meter)
+                if chunk.stored is None:
+                    cache.put(chunk.key, block.arrays())
+                else:
+                    meter.advance(len(chunk.positions), cached=True)
+                if strict and block.skipped:
+                    first = block.skipped[0]
+                    raise UnreadableInput(
+                        f"{source.name}: {first.name} cannot be used: {first.reason} (strict: every file must be "
+                        "usable; without --strict it would be skipped and listed)."
+                    )
+                skipped.extend(block.skipped)
+                content.update("".join(chunk.digests).encode())
+                kept = np.asarray(chunk.positions, dtype=np.int64)[block.used]
+                collector.update(block.values, block.logits, kept, what=source.name)
+        finally:
+            # Also on Ctrl-C: what is stored stays stored, and the next run goes on from there.
+            hashing.shutdown(wait=True, cancel_futures=True)
+            decoding.shutdown(wait=True, cancel_futures=True)
+        return Extraction(
+            content_hash=content.hexdigest(),
+            skipped=tuple(skipped),
+            computed=meter.computed,
+            seconds=meter.seconds(),
+        )
+
+    def _chunks(
+        self,
+        source: ImageSource,
+        positions: Sequence[int],
+        cache: FeatureCache,
+        hashing: ThreadPoolExecutor,
+        decoding: ThreadPoolExecutor,
+    ) -> Iterator[_Chunk]:
+        def digests_of(start: int) -> list[str]:
+            return [source.digest(position) for position in positions[start : start + CHUNK]]
+
+        coming = hashing.submit(digests_of, 0)
+        for start in range(0, len(positions), CHUNK):
+            digests = coming.result()
+            coming = hashing.submit(digests_of, start + CHUNK)
+            key = self._key(digests)
+            stored = _Block.from_arrays(cache.get(key))
+            some = positions[start : start + CHUNK]
+            jobs = [] if stored else [decoding.submit(self._prepare_entry, source, position) for position in some]
+            yield _Chunk(some, digests, key, stored, jobs)
+
+    def _key(self, digests: Sequence[str]) -> str:
+        """Content, numeric id (which holds the protocol) and backend: what the features depend on, to rounding."""
+        text = "\n".join(["genmetrics.features/1", self.summary.numeric_id, self.backend, self.device, *digests])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _prepare_entry(self, source: ImageSource, position: int) -> NDArray[np.float32] | SkippedImage:
+        try:
+            raw = source.read(position)
+            return self.prepare(decode(raw, alpha=self.protocol.alpha))
+        except Undecodable as error:
+            return SkippedImage(source.entry_name(position), str(error))
+
+    def _compute(self, chunk: _Chunk, source: ImageSource, meter: _Meter) -> _Block:
+        values, logits, used, skipped = [], [], np.zeros(len(chunk.positions), bool), []
+        batch: list[NDArray[np.float32]] = []
+
+        def flush() -> None:
+            features, classes = self.run(np.stack(batch))
+            values.append(features)
+            if classes is not None:
+                logits.append(classes)
+            meter.advance(len(batch))
+            batch.clear()
+
+        for row, job in enumerate(chunk.jobs):
+            tensor = job.result()
+            chunk.jobs[row] = _DONE  # lets go of the tensor as soon as it is in a batch
+            if isinstance(tensor, SkippedImage):
+                skipped.append(tensor)
+                meter.advance(1)
+                continue
+            used[row] = True
+            batch.append(tensor)
+            if len(batch) == self.batch_size:
+                flush()
+        if batch:
+            flush()
+        empty_values, empty_logits = self._nothing()
+        block = _Block(
+            values=np.concatenate(values) if values else empty_values,
+            logits=np.concatenate(logits) if logits else (empty_logits if not values else None),
+            used=used,
+            skipped=tuple(skipped),
+        )
+        _require_finite_block(block, chunk, source)
+        return block
+
+
+@dataclass
+class _Chunk:
+    """Consecutive positions of a source: already in the cache, or on their way through the decoding threads."""
+
+    positions: Sequence[int]
+    digests: list[str]
+    key: str
+    stored: _Block | None
+    jobs: list[Future[NDArray[np.float32] | SkippedImage]]
+
+
+_DONE: Future[Any] = Future()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The features of one chunk: rows of the images that could be used, and the others with their reasons."""
+
+    values: FeatureArray
+    logits: FeatureArray | None
+    used: NDArray[np.bool_]
+    skipped: tuple[SkippedImage, ...]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        reasons = json.dumps([[entry.name, entry.reason] for entry in self.skipped])
+        arrays: dict[str, NDArray[Any]] = {
+            "values": self.values,
+            "used": self.used,
+            "skipped": np.frombuffer(reasons.encode(), dtype=np.uint8),
+        }
+        if self.logits is not None:
+            arrays["logits"] = self.logits
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]] | None) -> _Block | None:
+        if arrays is None:
+            return None
+        reasons = json.loads(bytes(arrays["skipped"]))
+        return cls(
+            values=arrays["values"],
+            logits=arrays.get("logits"),
+            used=arrays["used"],
+            skipped=tuple(SkippedImage(name, reason) for name, reason in reasons),
+        )
+
+
+class _Meter:
+    """Counts images and tells the progress callback, at most ten times a second."""
+
+    def __init__(self, stage: str, total: int, callback: ProgressCallback | None) -> None:
+        self._stage, self._total, self._callback = stage, total, callback
+        self._start = time.perf_counter()
+        self._last = 0.0
+        self._done = self._cached = self.computed = 0
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def advance(self, count: int, *, cached: bool = False) -> None:
+        self._done += count
+        if cached:
+            self._cached += count
+        else:
+            self.computed += count
+        now = self.seconds()
+        if self._callback is None or (now - self._last < 0.1 and self._done < self._total):
+            return
+        self._last = now
+        # The cached part takes no time worth counting; the rate that matters is that of the network.
+        rate = self.computed / now if now > 0 and self.computed else 0.0
+        left = (self._total - self._done) / rate if rate else None
+        self._callback(Progress(self._stage, self._done, self._total, rate, left, self._cached))
+
+
+def _one_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
+    """Pull one chunk more than the consumer asks for, so that its images are decoded meanwhile."""
+    current = next(chunks, None)
+    while current is not None:
+        following = next(chunks, None)
+        yield current
+        current = following
+
+
+def _require_finite_block(block: _Block, chunk: _Chunk, source: ImageSource) -> None:
+    finite = np.isfinite(block.values).all(axis=1)
+    if finite.all():
+        return
+    positions = np.asarray(chunk.positions)[block.used][~finite]
+    names = ", ".join(source.entry_name(int(position)) for position in positions[:5])
+    raise NonFiniteFeatures(
+        f"{source.name}: the network answers NaN or infinity for {len(positions)} of {len(chunk.positions)} images, "
+        f"for instance {names}. Look at these files, or run `genmetrics bundles verify` to test the network itself."
+    )

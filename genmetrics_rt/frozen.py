@@ -1,0 +1,212 @@
+"""Run a frozen graph: ONNX Runtime by default, TorchScript where torch is there. The one file that knows both.
+
+A guest in other people's processes: explicit thread counts, no spinning, no process-wide setter, no telemetry
+(ONNX Runtime 1.29 and later write a device id and call home unless told not to before import).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.bundle import Bundle, TensorSpec
+from genmetrics_rt.errors import DamagedBundle, DeviceUnavailable, GenmetricsError, InputError, MissingPackage
+from genmetrics_rt.onnx_file import check_external_data
+from genmetrics_rt.threads import available_threads
+
+Backend = Literal["onnx", "torchscript"]
+
+
+class FrozenGraph(Protocol):
+    """A graph that is ready to run. Thread-safe; holds no state between calls."""
+
+    backend: str
+    device: str  # where it really runs: "cpu" or "cuda:0"
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Inputs by name → all outputs by name."""
+        ...
+
+
+def open_graph(
+    bundle: Bundle,
+    *,
+    backend: str = "onnx",
+    device: str = "auto",
+    threads: int | None = None,
+    spinning: bool = False,
+) -> FrozenGraph:
+    """Load the graph of a bundle, after its hash was checked, onto a device.
+
+    Parameters
+    ----------
+    backend
+        ``"onnx"`` or ``"torchscript"``.
+    device
+        ``"auto"`` (CUDA if it works, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+    threads
+        Threads inside one call; default `available_threads`. The TorchScript backend leaves this to torch,
+        whose only setting is process-wide.
+    spinning
+        Let idle threads spin for the next call: faster for a batch job, costly in a service.
+
+    Raises
+    ------
+    DeviceUnavailable
+        The device is not there. There is no silent fall-back.
+    MissingPackage
+        onnxruntime (or torch) is not installed.
+    DamagedBundle
+        A hash, size, or the graph itself does not hold.
+    """
+    if backend == "onnx":
+        return OnnxGraph(bundle, device=device, threads=threads or available_threads(), spinning=spinning)
+    if backend == "torchscript":
+        return TorchScriptGraph(bundle, device=device)
+    raise InputError(f"Unknown backend {backend!r}. Use 'onnx' or 'torchscript'.")
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime module, with its telemetry switched off before it is imported."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingPackage(
+            "onnxruntime is not installed, and the frozen graphs need it. It is not a fixed dependency because its CPU "
+            "and GPU packages overwrite each other. Run: pip install 'genmetrics-rt[cpu]'  (or 'genmetrics-rt[gpu]')"
+        ) from error
+    return onnxruntime
+
+
+class OnnxGraph:
+    """A graph in an ONNX Runtime session."""
+
+    backend = "onnx"
+
+    def __init__(self, bundle: Bundle, *, device: str, threads: int, spinning: bool) -> None:
+        onnxruntime = import_onnxruntime()
+        name = bundle.file_of_form("onnx")
+        if name is None:
+            raise DamagedBundle(f"Bundle {bundle.name!r} holds no ONNX graph. Use --backend torchscript.")
+        content = bundle.read(name)
+        check_external_data(content, bundle)
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.use_deterministic_compute = True
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+
+        self.device, providers = _providers(onnxruntime, device)
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+        except Exception as error:  # onnxruntime raises a dozen unrelated types here
+            raise DamagedBundle(
+                f"ONNX Runtime refuses {name} of bundle {bundle.name!r}: {_first_line(error)}"
+            ) from error
+        if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
+            raise DeviceUnavailable(
+                f"{self.device} was asked for, but ONNX Runtime could only open {self._session.get_providers()[0]}. "
+                "Its CUDA libraries are probably missing: run `genmetrics doctor`, or use --device cpu."
+            )
+        self._inputs = bundle.manifest.inputs
+        self._outputs = [output.name for output in bundle.manifest.outputs]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        arrays = {spec.name: _as_input(inputs, spec) for spec in self._inputs}
+        try:
+            outputs = self._session.run(self._outputs, arrays)
+        except Exception as error:
+            raise GenmetricsError(f"The frozen graph failed on {_shapes(arrays)}: {_first_line(error)}") from error
+        return dict(zip(self._outputs, outputs, strict=True))
+
+
+class TorchScriptGraph:
+    """The TorchScript twin of a graph, for hosts that have torch already."""
+
+    backend = "torchscript"
+
+    def __init__(self, bundle: Bundle, *, device: str) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise MissingPackage(
+                "The TorchScript backend needs torch, which is not installed. "
+                "Run: pip install 'genmetrics-rt[torch]'  or leave --backend at onnx."
+            ) from error
+        name = bundle.file_of_form("torchscript")
+        if name is None:
+            raise DamagedBundle(f"Bundle {bundle.name!r} holds no TorchScript graph. Use --backend onnx.")
+        kind, index = _parse_device(device)
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise DeviceUnavailable(f"{device} was asked for, but torch sees no CUDA device. Use --device cpu.")
+        if kind == "auto":
+            kind = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = "cpu" if kind == "cpu" else f"cuda:{index}"
+        with warnings.catch_warnings():
+            # torch deprecates TorchScript; hosts that still load it need no reminder from a guest.
+            warnings.simplefilter("ignore")
+            try:
+                self._module = torch.jit.load(io.BytesIO(bundle.read(name)), map_location=self.device).eval()
+            except RuntimeError as error:
+                raise DamagedBundle(f"torch refuses {name} of bundle {bundle.name!r}: {_first_line(error)}") from error
+        self._torch = torch
+        self._inputs = bundle.manifest.inputs
+        self._outputs = [output.name for output in bundle.manifest.outputs]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        torch = self._torch
+        arrays = [np.ascontiguousarray(_as_input(inputs, spec)) for spec in self._inputs]
+        with torch.inference_mode():
+            outputs = self._module(*(torch.from_numpy(array).to(self.device) for array in arrays))
+        if isinstance(outputs, torch.Tensor):
+            outputs = (outputs,)
+        return {name: output.cpu().numpy() for name, output in zip(self._outputs, outputs, strict=True)}
+
+
+def _providers(onnxruntime: Any, device: str) -> tuple[str, list[Any]]:
+    """The device that will be used and ONNX Runtime's word for it ("execution provider", used in this file only)."""
+    kind, index = _parse_device(device)
+    available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if kind == "cuda" and not available:
+        raise DeviceUnavailable(
+            f"{device} was asked for, but this onnxruntime ({onnxruntime.__version__}) has no CUDA. "
+            "Run: pip uninstall onnxruntime && pip install 'genmetrics-rt[gpu]'  or use --device cpu."
+        )
+    if kind == "cpu" or not available:
+        return "cpu", ["CPUExecutionProvider"]
+    if hasattr(onnxruntime, "preload_dlls"):  # CUDA libraries that came with pip are found only after this
+        onnxruntime.preload_dlls()
+    # TF32 is on by default in ONNX Runtime and moves features in the third digit.
+    options = {"device_id": index, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    return f"cuda:{index}", [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def _parse_device(device: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
+    if match is None or (match[2] is not None and match[1] != "cuda"):
+        raise InputError(f"Unknown device {device!r}. Use auto, cpu, cuda or cuda:1.")
+    return match[1], int(match[2] or 0)
+
+
+def _as_input(inputs: Mapping[str, NDArray[Any]], spec: TensorSpec) -> NDArray[Any]:
+    if spec.name not in inputs:
+        raise InputError(f"The frozen graph needs an input {spec.name!r} ({spec.dtype} {list(spec.shape)}).")
+    return np.asarray(inputs[spec.name], dtype=spec.dtype)
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0][:300]

@@ -1,0 +1,259 @@
+"""The table of metrics: which exist, their defaults, their words, and how a metric's function is called.
+
+To add one, see CONTRIBUTING.md: its own file with a pure function, an entry here, a golden value, a property row.
+Defaults are those of the reference implementation of each metric; a protocol may override them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genmetrics_rt.errors import TooFewImages
+from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
+from genmetrics_rt.metrics.frechet import frechet_distance
+from genmetrics_rt.metrics.inception_score import inception_score
+from genmetrics_rt.metrics.kernel_distance import kernel_distance
+from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value, Wording
+from genmetrics_rt.metrics.prd import prd_curve
+from genmetrics_rt.metrics.precision_recall import precision_recall
+from genmetrics_rt.report import Curve
+
+_SAME = "scores with the same fingerprint (same features, protocol and settings)"
+_SAME_N = _SAME + " and the same numbers of images on both sides"
+
+
+def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    generated, reference = comparison.generated, comparison.reference
+    value = frechet_distance(
+        generated.values if generated.has_all_rows else generated.statistics(),
+        reference.values if reference.has_all_rows else reference.statistics(),
+        ddof=settings["ddof"],
+    )
+    few = min(generated.num_images, reference.num_images)
+    details: dict[str, Any] = {"num_generated": generated.num_images, "num_reference": reference.num_images}
+    if few <= generated.dimension:
+        details["rank_deficient"] = (
+            f"{few} images span fewer than the {generated.dimension} dimensions, so the value is exact for these "
+            "images but far above that of the model"
+        )
+    return Outcome({"fd": Value(value, details)})
+
+
+def _kernel(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    generated, reference = comparison.generated.values, comparison.reference.values
+    size = min(settings["subset_size"], len(generated), len(reference))
+    result = kernel_distance(
+        generated, reference, num_subsets=settings["num_subsets"], subset_size=size, seed=settings["seed"]
+    )
+    details = {"std_over_subsets": result.std, "subset_size_used": size}
+    return Outcome({"kid": Value(result.mean, details)})
+
+
+def _class_score(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    assert comparison.generated.logits is not None
+    result = inception_score(
+        comparison.generated.logits, splits=settings["splits"], shuffle=settings["shuffle"], seed=settings["seed"]
+    )
+    details: dict[str, Any] = {"std_over_splits": result.std, "num_classes": comparison.generated.logits.shape[1]}
+    if comparison.reference.logits is not None and len(comparison.reference.logits) >= settings["splits"]:
+        details["reference_scores"] = inception_score(
+            comparison.reference.logits, splits=settings["splits"], shuffle=settings["shuffle"], seed=settings["seed"]
+        ).mean
+    return Outcome({"class_score": Value(result.mean, details)})
+
+
+def _precision_recall(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    _require_neighbours(comparison, settings["nearest_k"])
+    result = precision_recall(
+        comparison.generated.values,
+        comparison.reference.values,
+        nearest_k=settings["nearest_k"],
+        border_counts=settings["border_counts"],
+        manifold=comparison.manifold,
+    )
+    return Outcome(
+        {
+            "precision": Value(result.precision, {"num_generated": len(comparison.generated.values)}),
+            "recall": Value(result.recall, {"num_reference": len(comparison.reference.values)}),
+        }
+    )
+
+
+def _density_coverage(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    _require_neighbours(comparison, settings["nearest_k"])
+    generated, reference = comparison.generated.values, comparison.reference.values
+    result = density_coverage(
+        generated,
+        reference,
+        nearest_k=settings["nearest_k"],
+        border_counts=settings["border_counts"],
+        manifold=comparison.manifold,
+    )
+    perfect = expected_coverage(len(reference), len(generated), settings["nearest_k"])
+    return Outcome(
+        {
+            "density": Value(result.density, {"perfect_model": 1.0}),
+            "coverage": Value(result.coverage, {"perfect_model": perfect}),
+        }
+    )
+
+
+def _prd(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    generated, reference = comparison.equal_rows(settings["max_images"])
+    if len(generated) < settings["num_clusters"]:
+        raise TooFewImages(
+            f"PRD clusters the images into {settings['num_clusters']} groups and needs at least as many images a side; "
+            f"there are {len(generated)}. Add images."
+        )
+    result = prd_curve(
+        generated,
+        reference,
+        num_clusters=settings["num_clusters"],
+        num_angles=settings["num_angles"],
+        num_runs=settings["num_runs"],
+        seed=comparison.seed,
+    )
+    details = {
+        "best_f1": result.best_f1,
+        "total_variation": result.total_variation,
+        "images_per_side": len(generated),
+    }
+    curve = Curve(
+        key="prd",
+        title="Precision–recall curve of the distributions (PRD)",
+        x_label="recall",
+        y_label="precision",
+        x=tuple(float(value) for value in result.recall),
+        y=tuple(float(value) for value in result.precision),
+    )
+    return Outcome({"prd_f8": Value(result.f8, details), "prd_f1_8": Value(result.f1_8, details)}, (curve,))
+
+
+def _require_neighbours(comparison: Comparison, nearest_k: int) -> None:
+    few = min(len(comparison.generated.values), len(comparison.reference.values))
+    if few < nearest_k + 1:
+        raise TooFewImages(
+            f"The distance to the {nearest_k} nearest others needs at least {nearest_k + 1} images a side; there "
+            f"are {few}. Add images."
+        )
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        wording={
+            "fd": Wording(
+                title="Fréchet distance",
+                meaning="How far apart the two clouds of features lie, compared by their means and covariances. "
+                "It sees lost quality and lost variety alike and does not say which.",
+                higher_is_better=False,
+                best=0.0,
+                comparable_with=_SAME_N + "; it is biased upward by about 1/N",
+            )
+        },
+        defaults={"ddof": 1},
+        compute=_frechet,
+        needs_rows=False,
+    ),
+    Metric(
+        wording={
+            "kid": Wording(
+                title="Kernel distance (KID)",
+                meaning="The same question as the Fréchet distance, without a Gaussian assumption and without bias: "
+                "the number to trust when there are few images. Around 0, slightly negative included, means that the "
+                "sides cannot be told apart.",
+                higher_is_better=False,
+                best=0.0,
+                comparable_with=_SAME + "; numbers of images may differ, since it is unbiased",
+            )
+        },
+        defaults={"num_subsets": 100, "subset_size": 1000, "degree": 3, "coef0": 1.0, "seed": 2020},
+        compute=_kernel,
+    ),
+    Metric(
+        wording={
+            "class_score": Wording(
+                title="Class score (the Inception Score's formula on this network's classes)",
+                meaning="Whether each image clearly belongs to one class while all classes occur. It never looks at "
+                "the reference, so it sees neither copies nor lost variety inside a class.",
+                higher_is_better=True,
+                best=None,
+                comparable_with=_SAME + "; never with a published Inception Score, whose classes are ImageNet's",
+            )
+        },
+        defaults={"splits": 10, "shuffle": True, "seed": 2020},
+        compute=_class_score,
+        needs_logits=True,
+    ),
+    Metric(
+        wording={
+            "precision": Wording(
+                title="Precision",
+                meaning="The share of generated images that look like some reference image: fidelity.",
+                higher_is_better=True,
+                best=1.0,
+                comparable_with=_SAME_N,
+            ),
+            "recall": Wording(
+                title="Recall",
+                meaning="The share of reference images that the generated ones reach: variety.",
+                higher_is_better=True,
+                best=1.0,
+                comparable_with=_SAME_N,
+            ),
+        },
+        defaults={"nearest_k": 3, "border_counts": True},
+        compute=_precision_recall,
+    ),
+    Metric(
+        wording={
+            "density": Wording(
+                title="Density",
+                meaning="How thickly the reference surrounds the generated images: fidelity that a single odd "
+                "reference image cannot inflate. A perfect model gets about 1; it can exceed 1.",
+                higher_is_better=True,
+                best=1.0,
+                comparable_with=_SAME_N,
+            ),
+            "coverage": Wording(
+                title="Coverage",
+                meaning="The share of reference images with a generated image nearby: variety that odd generated "
+                "images cannot inflate.",
+                higher_is_better=True,
+                best=1.0,
+                comparable_with=_SAME_N,
+            ),
+        },
+        defaults={"nearest_k": 5, "border_counts": False},
+        compute=_density_coverage,
+    ),
+    Metric(
+        wording={
+            "prd_f8": Wording(
+                title="PRD F8 (weighs recall)",
+                meaning="How much of the reference's variety is reached, read off the precision–recall curve of the "
+                "two distributions.",
+                higher_is_better=True,
+                best=1.0,
+                comparable_with=_SAME_N,
+            ),
+            "prd_f1_8": Wording(
+                title="PRD F1/8 (weighs precision)",
+                meaning="How much of what is generated belongs to the reference, read off the same curve.",
+                higher_is_better=True,
+                best=1.0,
+                comparable_with=_SAME_N,
+            ),
+        },
+        defaults={"num_clusters": 20, "num_angles": 1001, "num_runs": 10, "max_images": 10_000},
+        compute=_prd,
+    ),
+)
+
+
+def settings_of(metric: Metric, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings a metric runs with: its defaults, with what the protocol fixes for any of its keys on top."""
+    settings = dict(metric.defaults)
+    for key in metric.keys:
+        settings.update(overrides.get(key) or {})
+    return settings

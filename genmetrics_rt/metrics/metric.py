@@ -1,0 +1,90 @@
+"""What a metric is given (`Comparison`) and what it gives back (`Outcome`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.features import Features
+from genmetrics_rt.manifold import Manifold
+from genmetrics_rt.report import Curve
+
+
+@dataclass
+class Comparison:
+    """Two sides in one feature space, and what several metrics share: one pass over the neighbour distances."""
+
+    generated: Features
+    reference: Features
+    space: str  # the extractor's short name, for names like "Kernel distance on scattering features"
+    seed: int
+    settings: Mapping[str, Mapping[str, Any]]  # metric key → its settings, defaults and protocol already merged
+
+    @cached_property
+    def manifold(self) -> Manifold:
+        """Distances to neighbours within and across the sides, computed once, for all metrics that ask."""
+        nearest_k = max(int(self.settings["precision"]["nearest_k"]), int(self.settings["density"]["nearest_k"]))
+        return Manifold(self.generated.values, self.reference.values, nearest_k=nearest_k)
+
+    def equal_rows(self, limit: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """The same number of rows from both sides, at most ``limit``: a seeded sample, drawn where it is needed."""
+        size = min(len(self.generated.values), len(self.reference.values), limit)
+        return _sample(self.generated.values, size, self.seed), _sample(self.reference.values, size, self.seed + 1)
+
+
+@dataclass(frozen=True)
+class Value:
+    """The number for one key, before words are put around it."""
+
+    value: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+    why_not_finite: str = "the value is not a finite number"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one metric found: a value per key, and perhaps a curve."""
+
+    values: Mapping[str, Value]
+    curves: tuple[Curve, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the score of one key is presented."""
+
+    title: str  # "Kernel distance (KID)"
+    meaning: str
+    higher_is_better: bool
+    best: float | None
+    comparable_with: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: the keys it fills, what it needs, its default settings, its words, and the function.
+
+    ``compute`` raises `TooFewImages` when it cannot answer; the other metrics are still reported.
+    """
+
+    wording: Mapping[str, Wording]
+    defaults: Mapping[str, Any]
+    compute: Callable[[Comparison, Mapping[str, Any]], Outcome]
+    needs_logits: bool = False
+    needs_rows: bool = True  # False: mean and covariance are enough
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.wording)
+
+
+def _sample(rows: NDArray[np.floating], size: int, seed: int) -> NDArray[np.floating]:
+    if len(rows) == size:
+        return rows
+    chosen = np.random.default_rng(seed).choice(len(rows), size, replace=False)
+    return rows[np.sort(chosen)]

@@ -1,0 +1,176 @@
+"""From an opened side to its features: which extractor is meant, how many images, what was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.cache import FeatureCache, cache_home
+from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
+from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
+from genmetrics_rt.features import FeatureCollector, Features
+from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.images import ImageSource
+from genmetrics_rt.reference import Reference
+from genmetrics_rt.report import ExtractorSummary, SideSummary
+from genmetrics_rt.sides import FeatureRows, GeneratorRequest, Side
+
+DEFAULT_EXTRACTOR = "scattering"
+MAX_DEFAULT_SAMPLES = 10_000  # of a generator, when the reference has more images
+# Names the fingerprint of features whose network we do not know.
+GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class PreparedSide:
+    """One side after its features were computed."""
+
+    features: Features
+    extractor: ExtractorSummary
+    summary: SideSummary
+    source: ImageSource | None = None  # to show pictures of
+    computed: int = 0  # images that went through the network now
+    seconds: float = 0.0
+
+
+@dataclass
+class Preparation:
+    """Everything needed to turn an opened side into features: the options, and the extractor once it is opened."""
+
+    extractor: str | os.PathLike[str] | Bundle | None
+    protocol: str | None
+    device: str
+    backend: str
+    num_images: int | None
+    seed: int
+    cache: bool
+    strict: bool
+    batch_size: int
+    threads: int | None
+    progress: ProgressCallback | None
+    opened: FeatureExtractor | None = None
+
+    def __post_init__(self) -> None:
+        self.store = FeatureCache(cache_home() if self.cache else None)
+        if self.num_images is not None and self.num_images < 1:
+            raise InputError(f"num_images is {self.num_images}; it must be at least 1.")
+
+    def choose_extractor(self, *sides: Side) -> None:
+        """Settle which extractor is meant, and open it if any side consists of images."""
+        if any(isinstance(side, FeatureRows) for side in sides) and not all(
+            isinstance(side, FeatureRows | Reference) for side in sides
+        ):
+            raise FeatureMismatch(
+                "One side consists of features and the other of images. Give images on both sides, or features on both."
+            )
+        if self.extractor is None:
+            made_with = [side.extractor for side in sides if isinstance(side, Reference)]
+            default = os.environ.get("GENMETRICS_EXTRACTOR") or DEFAULT_EXTRACTOR
+            self.extractor = made_with[0].name if made_with else default
+            if made_with and self.protocol is None:
+                self.protocol = made_with[0].protocol
+        if any(not isinstance(side, FeatureRows | Reference) for side in sides):
+            self.open_extractor()
+
+    def open_extractor(self) -> FeatureExtractor:
+        if self.opened is None:
+            assert self.extractor is not None
+            self.opened = FeatureExtractor(
+                self.extractor,
+                protocol=self.protocol,
+                device=self.device,
+                backend=self.backend,
+                threads=self.threads,
+                batch_size=self.batch_size,
+            )
+        return self.opened
+
+    @property
+    def space(self) -> str:
+        return self.opened.summary.name if self.opened else str(self.extractor)
+
+    def has_logits(self, side: Side | None) -> bool:
+        if isinstance(side, Reference):
+            return side.features.logits is not None
+        return self.opened is not None and "logits" in self.opened.bundle.manifest.taps
+
+    def overrides(self) -> Mapping[str, Any]:
+        return self.opened.protocol.metrics if self.opened else {}
+
+    def features(self, side: Side, stage: str, *, samples: int | None) -> PreparedSide:
+        """Turn an opened side into features. ``samples``: how many a generator should make if nobody said."""
+        if isinstance(side, Reference):
+            if self.opened is not None:
+                side.require_same_features(self.opened.summary)
+            return PreparedSide(side.features, side.extractor, side.summary)
+        if isinstance(side, FeatureRows):
+            return self._given_features(side)
+        if isinstance(side, GeneratorRequest):
+            count = self.num_images or min(samples or MAX_DEFAULT_SAMPLES, MAX_DEFAULT_SAMPLES)
+            source: ImageSource = GeneratorSource(
+                side.bundle, count, seed=self.seed, device=self.device, backend=self.backend, threads=self.threads
+            )
+            return self._images(source, stage, sampled=True)
+        return self._images(side, stage, sampled=False)
+
+    def _images(self, source: ImageSource, stage: str, *, sampled: bool) -> PreparedSide:
+        extractor = self.open_extractor()
+        positions = None if sampled else _sample_positions(len(source), self.num_images, self.seed)
+        collector = FeatureCollector(seed=self.seed)
+        run = extractor.extract(
+            source, collector, positions=positions, cache=self.store, strict=self.strict, stage=stage,
+            progress=self.progress,
+        )  # fmt: skip
+        if collector.num_images == 0:
+            first = f" The first: {run.skipped[0].name}: {run.skipped[0].reason}." if run.skipped else ""
+            raise EmptySide(f"{source.name}: none of {len(run.skipped):,} files could be used as an image.{first}")
+        summary = SideSummary(
+            num_images=collector.num_images,
+            source=source.name,
+            content_hash=run.content_hash,
+            skipped=(*source.skipped, *run.skipped),
+        )
+        return PreparedSide(collector.result(), extractor.summary, summary, source, run.computed, run.seconds)
+
+    def _given_features(self, side: FeatureRows) -> PreparedSide:
+        values = side.values
+        positions = _sample_positions(len(values), self.num_images, self.seed)
+        index = np.arange(len(values), dtype=np.int64) if positions is None else positions
+        collector = FeatureCollector(seed=self.seed)
+        collector.update(values[index], index=index, what=side.name)
+        summary = SideSummary(num_images=len(index), source=side.name, content_hash="")
+        return PreparedSide(collector.result(), _given(values.shape[1]), summary)
+
+
+def _given(dimension: int) -> ExtractorSummary:
+    return ExtractorSummary(
+        name="features",
+        title="features given by the user",
+        label="the numbers mean what these features mean",
+        numeric_id=GIVEN,
+        protocol="none",
+        dimension=dimension,
+    )
+
+
+def side_length(side: Side) -> int | None:
+    if isinstance(side, FeatureRows):
+        return len(side.values)
+    if isinstance(side, Reference):
+        return side.summary.num_images
+    return None if isinstance(side, GeneratorRequest) else len(side)
+
+
+def _sample_positions(length: int, num_images: int | None, seed: int) -> NDArray[np.int64] | None:
+    """``num_images`` positions in order: a seeded uniform sample, since folders are often sorted by class."""
+    if num_images is None or num_images == length:
+        return None
+    if num_images > length:
+        raise InputError(f"num_images is {num_images:,}, but a side has only {length:,}. Use at most {length:,}.")
+    return np.sort(np.random.default_rng(seed).choice(length, num_images, replace=False)).astype(np.int64)

@@ -1,0 +1,130 @@
+"""From two sides in one feature space to named, worded, fingerprinted scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genmetrics_rt.errors import TooFewImages, UnknownMetric
+from genmetrics_rt.metrics.catalogue import METRICS, settings_of
+from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value
+from genmetrics_rt.report import Curve, ExtractorSummary, Score, finite
+
+ALL_KEYS = tuple(key for metric in METRICS for key in metric.keys)
+# Asked for, but not the name on these features: why, and what to ask for instead.
+_OTHER_NAMES = {
+    "fid": "FID is the Fréchet distance on ImageNet Inception features; on other features ask for 'fd'",
+    "is": "the Inception Score needs the ImageNet Inception; on other class logits ask for 'class_score'",
+    "isc": "the Inception Score needs the ImageNet Inception; on other class logits ask for 'class_score'",
+    "prd": "ask for 'prd_f8' and 'prd_f1_8'; the curve comes with them",
+    "mmd": "ask for 'kid', the kernel distance",
+}
+
+
+def settings_for(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metric key → the settings it runs with: the catalogue's defaults with those of the protocol on top."""
+    return {key: settings_of(metric, overrides) for metric in METRICS for key in metric.keys}
+
+
+def choose_metrics(asked: str | Sequence[str] | None, *, has_logits: bool, space: str) -> tuple[str, ...]:
+    """The keys to report: all that these features allow, or those asked for.
+
+    Raises `UnknownMetric` for a key that does not exist, or not on these features; the message names the right one.
+    """
+    possible = tuple(key for metric in METRICS for key in metric.keys if has_logits or not metric.needs_logits)
+    if asked is None:
+        return possible
+    names = asked.split(",") if isinstance(asked, str) else list(asked)
+    keys = [name.strip().lower() for name in names if name.strip()]
+    if not keys:
+        raise UnknownMetric(f"No metric was named. These exist on {space} features: {', '.join(possible)}.")
+    for key in keys:
+        if key in possible:
+            continue
+        if key in ALL_KEYS:
+            raise UnknownMetric(f"{key!r} needs class logits, and {space} features have none. Leave it out.")
+        why = f": {_OTHER_NAMES[key]}" if key in _OTHER_NAMES else ""
+        raise UnknownMetric(f"No metric {key!r} on {space} features{why}. These exist: {', '.join(possible)}.")
+    return tuple(key for key in possible if key in keys)
+
+
+def score(
+    comparison: Comparison, keys: Sequence[str], extractor: ExtractorSummary
+) -> tuple[dict[str, Score], dict[str, Curve]]:
+    """Compute the metrics behind ``keys``. One that has too few images becomes a score without a value.
+
+    Raises `TooFewImages` when no metric at all has enough.
+    """
+    scores: dict[str, Score] = {}
+    curves: dict[str, Curve] = {}
+    for metric in METRICS:
+        wanted = [key for key in metric.keys if key in keys]
+        if not wanted:
+            continue
+        settings = comparison.settings[wanted[0]]
+        reason = None
+        outcome = Outcome({})
+        try:
+            _require_rows(metric, comparison)
+            outcome = metric.compute(comparison, settings)
+        except TooFewImages as error:
+            reason = str(error)
+        for key in wanted:
+            scores[key] = _worded(metric, key, outcome.values.get(key), reason, settings, extractor)
+        curves.update({curve.key: curve for curve in outcome.curves})
+    if scores and all(entry.value is None for entry in scores.values()):
+        reasons = "; ".join(sorted({entry.reason or "" for entry in scores.values()}))
+        raise TooFewImages(f"No metric could be computed. {reasons}")
+    return {key: scores[key] for key in keys}, curves
+
+
+def report_fingerprint(extractor: ExtractorSummary, settings: Mapping[str, Any]) -> str:
+    """What two reports must share to be comparable at all: features, protocol and the settings of every metric."""
+    return _digest({"numeric_id": extractor.numeric_id, "protocol": extractor.protocol, "settings": settings})
+
+
+def _worded(
+    metric: Metric,
+    key: str,
+    value: Value | None,
+    reason: str | None,
+    settings: Mapping[str, Any],
+    extractor: ExtractorSummary,
+) -> Score:
+    wording = metric.wording[key]
+    number, why_not = (None, reason) if value is None else finite(value.value, value.why_not_finite)
+    return Score(
+        key=key,
+        name=f"{wording.title} on {extractor.name} features" if extractor.name != "features" else wording.title,
+        value=number,
+        higher_is_better=wording.higher_is_better,
+        best=wording.best,
+        meaning=wording.meaning,
+        comparable_with=wording.comparable_with,
+        settings=dict(settings),
+        details=dict(value.details) if value else {},
+        reason=why_not,
+        fingerprint=_digest(
+            {
+                "numeric_id": extractor.numeric_id,
+                "protocol": extractor.protocol,
+                "key": key,
+                "settings": dict(settings),
+            }
+        ),
+    )
+
+
+def _require_rows(metric: Metric, comparison: Comparison) -> None:
+    if metric.needs_rows and (len(comparison.generated.values) == 0 or len(comparison.reference.values) == 0):
+        raise TooFewImages(
+            "This metric needs the features of single images, and one side holds only their mean and covariance. "
+            "Give the images of that side."
+        )
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

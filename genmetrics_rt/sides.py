@@ -1,0 +1,114 @@
+"""What a side may be, and how each is opened: the one place that looks at what the user passed.
+
+===========================================  =======================================================
+given                                        becomes
+===========================================  =======================================================
+folder, .zip, .tar, .npy/.npz of uint8       `ImageSource`
+uint8 array (N, H, W, 3) or (N, H, W)        `ImageSource`
+float array (N, D), .npy of one              features, as they are
+`Reference`, or a file that it saved         `Reference`
+generator bundle (shipped name or folder)    `GeneratorRequest`: sampled once it is known how many
+``"digits"``                                 the shipped example images
+===========================================  =======================================================
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.arrays import as_features, as_numpy
+from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
+from genmetrics_rt.errors import InputError, MissingInput
+from genmetrics_rt.images import ImageSource, open_images
+from genmetrics_rt.reference import Reference, is_reference_file
+
+EXAMPLES = Path(__file__).parent / "examples"
+SHIPPED_IMAGES = {"digits": EXAMPLES / "digits.npz"}
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Features that the user made."""
+
+    name: str
+    values: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class GeneratorRequest:
+    """A generator that will stand as a side."""
+
+    bundle: Bundle
+
+
+Side: TypeAlias = "ImageSource | FeatureRows | Reference | GeneratorRequest"
+
+
+def open_side(value: Any) -> Side:
+    """Open whatever stands for a set of images. Cheap: nothing is decoded or sampled yet.
+
+    Raises
+    ------
+    MissingInput, UnreadableInput, EmptySide, InputError, NonFiniteFeatures
+        With what is wrong and what could be passed instead.
+    """
+    if isinstance(value, Reference | GeneratorRequest | FeatureRows):
+        return value
+    if isinstance(value, Bundle):
+        return _generator(value)
+    if isinstance(value, str | Path):
+        return _open_path(value)
+    array = as_numpy(value)
+    if array.dtype.kind in "fiu" and array.ndim == 2 and array.dtype != np.uint8:
+        return FeatureRows(f"features {array.shape}", as_features(array))
+    return open_images(array)
+
+
+def _open_path(value: str | Path) -> Side:
+    path = Path(value).expanduser()
+    if not path.exists():
+        return _open_shipped(str(value))
+    if path.is_dir() and (path / "manifest.json").is_file():
+        return _generator(load_bundle(path))
+    if path.suffix.lower() == ".npz" and is_reference_file(path):
+        return Reference.load(path)
+    if path.suffix.lower() == ".npy" and _is_feature_file(path):
+        return FeatureRows(str(value), as_features(np.load(path, allow_pickle=False), what=str(value)))
+    return open_images(path)
+
+
+def _open_shipped(name: str) -> Side:
+    if name in SHIPPED_IMAGES:
+        return open_images(SHIPPED_IMAGES[name], name=name)
+    generators = list_bundles("generator")
+    if name in generators:
+        return GeneratorRequest(load_bundle(name))
+    known = sorted([*SHIPPED_IMAGES, *generators])
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise MissingInput(
+        f"{name!r} does not exist: it is no folder or file here, and no shipped example ({', '.join(known)}).{hint}"
+    )
+
+
+def _generator(bundle: Bundle) -> GeneratorRequest:
+    if bundle.kind != "generator":
+        raise InputError(
+            f"{bundle.name!r} is a bundle of kind {bundle.kind}. Only a generator can stand for a set of images."
+        )
+    return GeneratorRequest(bundle)
+
+
+def _is_feature_file(path: Path) -> bool:
+    """Whether an ``.npy`` holds a 2-D float array: looks at the header only."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return False  # open_images says what is wrong with it
+    return array.ndim == 2 and array.dtype.kind == "f"
