@@ -17,7 +17,8 @@ from genmetrics_rt.arrays import ImageArray, as_image_batch
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.frozen import open_graph
-from genmetrics_rt.images import RawImage
+from genmetrics_rt.report import SkippedImage
+from genmetrics_rt.sources import RawImage
 
 _BLOCK = 64  # latents drawn, and images made, at a time
 _KEPT_BLOCKS = 8
@@ -25,6 +26,8 @@ _KEPT_BLOCKS = 8
 
 class GeneratorSource:
     """An `ImageSource` of ``num_images`` samples of a generator bundle (kind ``generator``: latent in, images out)."""
+
+    skipped: tuple[SkippedImage, ...] = ()
 
     def __init__(
         self,

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import as_features, as_numpy
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import InputError, MissingInput
-from genmetrics_rt.images import ImageSource, open_images
+from genmetrics_rt.images import open_images
 from genmetrics_rt.reference import Reference, is_reference_file
+from genmetrics_rt.sources import ImageSource
 
 EXAMPLES = Path(__file__).parent / "examples"
 SHIPPED_IMAGES = {"digits": EXAMPLES / "digits.npz"}
@@ -111,4 +112,4 @@ def _is_feature_file(path: Path) -> bool:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return False  # open_images says what is wrong with it
-    return array.ndim == 2 and array.dtype.kind == "f"
+    return bool(array.ndim == 2 and array.dtype.kind == "f")

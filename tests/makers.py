@@ -19,7 +19,13 @@ PROTOCOL = {
 
 
 def make_extractor(
-    folder: Path, *, dimension: int = 12, classes: int = 0, name: str = "tiny", seed: int = 0, protocol: dict | None = None
+    folder: Path,
+    *,
+    dimension: int = 12,
+    classes: int = 0,
+    name: str = "tiny",
+    seed: int = 0,
+    protocol: dict | None = None,
 ) -> Path:
     """A bundle whose features are tanh of a fixed random projection of the pixels, with optional class logits."""
     rng = np.random.default_rng(seed)
