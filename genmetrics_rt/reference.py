@@ -13,6 +13,7 @@ import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Reference:
         """Write the file, whole or not at all. Raises `InputError` when the place cannot be written."""
         statistics = self.features.statistics()
         header = {"schema": SCHEMA, "extractor": asdict(self.extractor), "summary": asdict(self.summary)}
-        arrays = {
+        arrays: dict[str, Any] = {
             "header": np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), dtype=np.uint8),
             "mean": statistics.mean,
             "covariance": statistics.covariance,

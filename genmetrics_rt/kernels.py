@@ -1,0 +1,156 @@
+"""The three numerical kernels that exist in several implementations: NumPy here, ONNX and TorchScript frozen.
+
+`NUMPY` is the default and the truth; the frozen ones are for places without LAPACK or Python, and are held against
+it by one test suite. `load_kernels` gives any of them the same face.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.arrays import FloatArray
+from genmetrics_rt.errors import InputError
+
+_EPS = float(np.finfo(np.float64).eps)
+_CLOSE = 1e-7  # relative error of a distance above which the slower, exact trace is taken
+
+
+class Kernels(Protocol):
+    """One implementation of the kernels. All arrays are float64."""
+
+    name: str
+
+    def trace_sqrtm(self, covariance_a: FloatArray, covariance_b: FloatArray) -> float:
+        """``Tr (Σa Σb)^(1/2)`` of two positive semi-definite (D, D) matrices: the sum of the singular values of
+        ``Laᵀ Lb`` for any factors ``Σ = L Lᵀ``. Real and non-negative by construction."""
+        ...
+
+    def kl_divergence(self, logits: NDArray[Any]) -> float:
+        """``E_x KL(p(y|x) ‖ p(y))`` in nats of softmax over logits (N, C), ``p(y)`` being the mean over the rows."""
+        ...
+
+    def knn_radii(self, features: NDArray[Any], nearest_k: int) -> FloatArray:
+        """(N,) Euclidean distance of each row of (N, D) to its ``nearest_k``-th nearest OTHER row."""
+        ...
+
+
+class NumpyKernels:
+    """NumPy and LAPACK."""
+
+    name = "numpy"
+
+    def trace_sqrtm(
+        self, covariance_a: FloatArray, covariance_b: FloatArray, *, distance_scale: float | None = None
+    ) -> float:
+        """See `Kernels.trace_sqrtm`. With La from Cholesky, the eigenvalues of ``Laᵀ Σb La`` are those of ``Σa Σb``,
+        and one symmetric eigenproblem gives the trace. Rounding noise η = D·eps·λmax in its null space would become
+        sqrt(η), so eigenvalues below it count as zero (spec of the clipped form: off by 4e-7 otherwise).
+
+        ``distance_scale``: what the caller will subtract this from, less the result (the Fréchet distance). Where the
+        estimated error would show in it beyond 1e-7, the singular values of ``Laᵀ Lb`` are taken: exact to
+        rounding, at twice the time.
+        """
+        from scipy.linalg import eigvalsh, svdvals
+
+        a, b = _checked(covariance_a), _checked(covariance_b)
+        if a.shape != b.shape:
+            raise InputError(f"Two covariances of one shape are needed, not {a.shape} and {b.shape}.")
+        factor, other = _factor(a), _factor(b)
+        if factor is None or other is None:
+            return 0.0
+        # The trace is symmetric, so the problem may have the size of the lower rank.
+        thin, covariance = (other, a) if other.shape[1] < factor.shape[1] else (factor, b)
+        product = thin.T @ (covariance @ thin)
+        eigenvalues = eigvalsh((product + product.T) / 2, overwrite_a=True, check_finite=False)
+        top = float(eigenvalues[-1]) if len(eigenvalues) else 0.0
+        if top <= 0:
+            return 0.0
+        noise = len(a) * _EPS * top
+        kept = eigenvalues[eigenvalues > noise]
+        trace = float(np.sqrt(kept).sum())
+        # Error of sqrt(λ) is about η / (2 sqrt λ) where kept, and at most sqrt(λ) ≤ sqrt(η) where dropped.
+        typical = _EPS * top
+        error = float((typical / (2 * np.sqrt(kept))).sum())
+        dropped = eigenvalues[(eigenvalues <= noise) & (eigenvalues > typical)]
+        error += float(np.sqrt(dropped).sum())
+        scale = trace if distance_scale is None else max(abs(distance_scale - 2 * trace), _EPS * trace)
+        if 2 * error > _CLOSE * scale:
+            return float(svdvals(factor.T @ other, overwrite_a=True, check_finite=False).sum())
+        return trace
+
+    def kl_divergence(self, logits: NDArray[Any]) -> float:
+        values = np.asarray(logits, dtype=np.float64)
+        shifted = values - values.max(axis=1, keepdims=True)
+        log_conditional = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # (N, C) ln p(y|x)
+        conditional = np.exp(log_conditional)
+        marginal = conditional.mean(axis=0)  # (C,) p(y)
+        # xlogy: 0 ln 0 = 0, so a class that never occurs adds nothing.
+        entropy = -np.sum(np.where(marginal > 0, marginal * np.log(np.where(marginal > 0, marginal, 1)), 0))
+        negative = np.sum(np.where(conditional > 0, conditional * log_conditional, 0), axis=1)
+        return float(negative.mean() + entropy)
+
+    def knn_radii(self, features: NDArray[Any], nearest_k: int) -> FloatArray:
+        from genmetrics_rt.distances import PointSet, squared_radii
+
+        distinct = PointSet(np.asarray(features))
+        radii: FloatArray = np.sqrt(squared_radii(distinct, nearest_k)[distinct.inverse, nearest_k - 1])
+        return radii
+
+
+NUMPY = NumpyKernels()
+
+
+def load_kernels(implementation: str = "numpy", *, device: str = "cpu") -> Kernels:
+    """The kernels by implementation: ``"numpy"``, or the frozen ``"onnx"`` and ``"torchscript"`` ones."""
+    if implementation == "numpy":
+        return NUMPY
+    if implementation not in ("onnx", "torchscript"):
+        raise InputError(f"Unknown kernels {implementation!r}. Use 'numpy', 'onnx' or 'torchscript'.")
+    from genmetrics_rt.frozen_kernels import FrozenKernels
+
+    return FrozenKernels(backend=implementation, device=device)
+
+
+def trace_sqrtm_of_rows(rows_a: FloatArray, rows_b: FloatArray) -> float:
+    """``Tr (Σa Σb)^(1/2)`` from centred, scaled rows with ``Σ = rowsᵀ rows``: the nuclear norm of the cross-Gram.
+
+    Never forms a (D, D) matrix: for n, m < D rows this is the fastest exact route, and rank-deficiency costs nothing.
+    """
+    from scipy.linalg import svdvals
+
+    return float(svdvals(rows_a @ rows_b.T, overwrite_a=True, check_finite=False).sum())
+
+
+def _factor(covariance: FloatArray) -> FloatArray | None:
+    """L (D, rank) with ``Σ = L Lᵀ``: by Cholesky, with pivots where Σ is (numerically) rank-deficient; None for Σ = 0.
+
+    Pivots up to D·eps of the largest variance are rounding noise, so the rank is found (Higham, "Accuracy and
+    Stability of Numerical Algorithms", §10.3). As exact as eigenvectors, at a tenth of their time for 500 of 2048.
+    """
+    from scipy.linalg import LinAlgError, cholesky
+    from scipy.linalg.lapack import dpstrf
+
+    scale = float(np.diagonal(covariance).max(initial=0.0))
+    if scale <= 0:
+        return None
+    noise = len(covariance) * _EPS * scale
+    try:
+        lower: FloatArray = cholesky(covariance, lower=True, check_finite=False)
+        if float(np.diagonal(lower).min()) ** 2 > noise:
+            return lower
+    except LinAlgError:
+        pass
+    pivoted, order, rank, _ = dpstrf(covariance, lower=1, tol=noise)
+    factor: FloatArray = np.empty((len(covariance), rank))
+    factor[order - 1] = np.tril(pivoted)[:, :rank]  # order counts from 1
+    return factor
+
+
+def _checked(covariance: FloatArray) -> FloatArray:
+    matrix = np.atleast_2d(np.asarray(covariance, dtype=np.float64))
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise InputError(f"A covariance is a square matrix, not one of shape {np.shape(covariance)}.")
+    return matrix
