@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genmetrics_rt.errors import TooFewImages
+from genmetrics_rt.manifold import require_neighbours
 from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
 from genmetrics_rt.metrics.frechet import frechet_distance
 from genmetrics_rt.metrics.inception_score import inception_score
@@ -64,25 +64,26 @@ def _class_score(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome
 
 
 def _precision_recall(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
-    _require_neighbours(comparison, settings["nearest_k"])
+    generated, reference = comparison.generated.values, comparison.reference.values
+    require_neighbours(settings["nearest_k"], len(generated), len(reference))
     result = precision_recall(
-        comparison.generated.values,
-        comparison.reference.values,
+        generated,
+        reference,
         nearest_k=settings["nearest_k"],
         border_counts=settings["border_counts"],
         manifold=comparison.manifold,
     )
     return Outcome(
         {
-            "precision": Value(result.precision, {"num_generated": len(comparison.generated.values)}),
-            "recall": Value(result.recall, {"num_reference": len(comparison.reference.values)}),
+            "precision": Value(result.precision, {"num_generated": len(generated)}),
+            "recall": Value(result.recall, {"num_reference": len(reference)}),
         }
     )
 
 
 def _density_coverage(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
-    _require_neighbours(comparison, settings["nearest_k"])
     generated, reference = comparison.generated.values, comparison.reference.values
+    require_neighbours(settings["nearest_k"], len(generated), len(reference))
     result = density_coverage(
         generated,
         reference,
@@ -101,11 +102,6 @@ def _density_coverage(comparison: Comparison, settings: Mapping[str, Any]) -> Ou
 
 def _prd(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     generated, reference = comparison.equal_rows(settings["max_images"])
-    if len(generated) < settings["num_clusters"]:
-        raise TooFewImages(
-            f"PRD clusters the images into {settings['num_clusters']} groups and needs at least as many images a side; "
-            f"there are {len(generated)}. Add images."
-        )
     result = prd_curve(
         generated,
         reference,
@@ -128,15 +124,6 @@ def _prd(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         y=tuple(float(value) for value in result.precision),
     )
     return Outcome({"prd_f8": Value(result.f8, details), "prd_f1_8": Value(result.f1_8, details)}, (curve,))
-
-
-def _require_neighbours(comparison: Comparison, nearest_k: int) -> None:
-    few = min(len(comparison.generated.values), len(comparison.reference.values))
-    if few < nearest_k + 1:
-        raise TooFewImages(
-            f"The distance to the {nearest_k} nearest others needs at least {nearest_k + 1} images a side; there "
-            f"are {few}. Add images."
-        )
 
 
 METRICS: tuple[Metric, ...] = (

@@ -28,8 +28,14 @@ class Comparison:
     @cached_property
     def manifold(self) -> Manifold:
         """Distances to neighbours within and across the sides, computed once, for all metrics that ask."""
-        nearest_k = max(int(self.settings["precision"]["nearest_k"]), int(self.settings["density"]["nearest_k"]))
-        return Manifold(self.generated.values, self.reference.values, nearest_k=nearest_k)
+        few = min(len(self.generated.values), len(self.reference.values))
+        of_precision, of_density = (int(self.settings[key]["nearest_k"]) for key in ("precision", "density"))
+        return Manifold(
+            self.generated.values,
+            self.reference.values,
+            nearest_k=min(max(of_precision, of_density), few - 1),  # with few images only the smaller k is answered
+            realism_k=of_precision if of_precision < few else None,
+        )
 
     def equal_rows(self, limit: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """The same number of rows from both sides, at most ``limit``: a seeded sample, drawn where it is needed."""
