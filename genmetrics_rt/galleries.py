@@ -7,11 +7,12 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from genmetrics_rt.decode import decode
 from genmetrics_rt.features import Features
-from genmetrics_rt.images import ImageSource, Undecodable, decode
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.metrics.precision_recall import realism
 from genmetrics_rt.report import Gallery, Thumbnail
+from genmetrics_rt.sources import ImageSource, Undecodable
 
 PICTURES = 12  # per gallery
 _LONG_SIDE = 128  # pixels of a thumbnail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +14,19 @@ from genmetrics_rt.errors import UnreadableInput
 
 SCHEMA = "genmetrics.report/1"
 
+# How JSON says what it has no number for: null, with one of these beside it under "<key>_reason".
+_NON_FINITE = {"not a number": math.nan, "infinite": math.inf, "minus infinite": -math.inf}
+# Characters without a shape that json.dumps leaves as they are: half surrogates (bytes of a file name that are no
+# text) cannot be written as UTF-8, the others steer a terminal or turn the reading direction around.
+_SHAPELESS = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+
 
 @dataclass(frozen=True)
 class Score:
     """One number of a report, with everything needed to read it.
 
-    ``value`` is None when the number does not exist; ``reason`` then says why and what to do.
+    ``value`` is None when the number does not exist; ``reason`` then says why and what to do. A value that is not
+    finite becomes None here, so that nothing further on can print or compare it.
     """
 
     key: str
@@ -34,6 +42,12 @@ class Score:
     details: Mapping[str, Any] = field(default_factory=dict)  # spread over subsets and the like
     reason: str | None = None
     fingerprint: str = ""  # hash of numeric id, protocol and settings: only like fingerprints may be compared
+
+    def __post_init__(self) -> None:
+        what = None if self.value is None else _what_it_is(self.value)
+        if what:
+            object.__setattr__(self, "value", None)
+            object.__setattr__(self, "reason", self.reason or f"The result is {what}.")
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,7 @@ class Report:
     galleries: tuple[Gallery, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON values; non-finite numbers are None with a reason beside them."""
+        """The report as plain JSON values. One that is not finite is None, with ``"<key>_reason"`` beside it."""
         record = dataclasses.asdict(self)
         for gallery in record["galleries"]:
             for thumbnail in gallery["thumbnails"]:
@@ -151,18 +165,21 @@ class Report:
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """The report as JSON text (no pictures)."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        return _SHAPELESS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
         """Read a report that `to_json` wrote."""
         try:
             record = json.loads(text)
-            if record.get("schema") != SCHEMA:
-                raise UnreadableInput(f"Not a {SCHEMA} file: its schema is {record.get('schema')!r}.")
-            return _report_from_dict(record)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            schema = record["schema"]
+            report = _report_from_dict(_restored(record)) if schema == SCHEMA else None
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise UnreadableInput(f"Not a {SCHEMA} file: {error!r}.") from error
+        if report is None:
+            raise UnreadableInput(f"Not a {SCHEMA} file: its schema is {schema!r}.")
+        return report
 
     def to_markdown(self) -> str:
         """The report as a Markdown text for an issue, a pull request or a model card."""
@@ -189,15 +206,47 @@ def finite(value: float, why: str) -> tuple[float | None, str | None]:
 
 
 def _plain(value: Any) -> Any:
+    """JSON values only; a null that stands for a number has its reason in the next entry."""
+    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy, which is not imported here
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        plain = {}
+        for key, entry in value.items():
+            entry = entry.tolist() if hasattr(entry, "tolist") else entry
+            plain[str(key)] = _plain(entry)
+            several = isinstance(entry, Sequence) and not isinstance(entry, str)
+            reason = [_what_it_is(number) for number in entry] if several else _what_it_is(entry)
+            if any(reason or ()):
+                plain[f"{key}_reason"] = reason
+        return plain
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
+    return None if _what_it_is(value) else value
+
+
+def _what_it_is(value: Any) -> str | None:
+    """ "not a number", "infinite", "minus infinite"; None for everything that JSON can say."""
+    if not isinstance(value, float) or math.isfinite(value):
         return None
-    if hasattr(value, "item"):  # a NumPy scalar
-        return _plain(value.item())
-    return value
+    return "not a number" if math.isnan(value) else "infinite" if value > 0 else "minus infinite"
+
+
+def _restored(value: Any) -> Any:
+    """The inverse of `_plain`: what was not finite is that again, and the reasons are gone."""
+    if isinstance(value, list):
+        return [_restored(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    restored = {key: _restored(entry) for key, entry in value.items()}
+    for key in value:
+        reason, entry = restored.get(f"{key}_reason"), restored.get(key)
+        if entry is None and isinstance(reason, str) and reason in _NON_FINITE:
+            restored[key] = _NON_FINITE[reason]
+        elif isinstance(entry, list) and isinstance(reason, list) and set(reason) <= {None, *_NON_FINITE}:
+            restored[key] = [_NON_FINITE.get(why, number) for number, why in zip(entry, reason, strict=True)]
+        else:
+            continue
+        del restored[f"{key}_reason"]
+    return restored
 
 
 def _report_from_dict(record: Mapping[str, Any]) -> Report:

@@ -1,0 +1,150 @@
+"""What the scores say together: the number to look at first, and which of fidelity and diversity is weaker.
+
+Nothing here calls a value good or bad. Without a floor measured on the same reference, a distance has no absolute
+scale; what can be said is how the scores of one report stand to each other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from genmetrics_rt.render.numbers import Formatter, count, number, share
+from genmetrics_rt.report import Report, Score
+
+FEW_IMAGES = 2000  # a side; below, the 1/N bias of the Fréchet distance outweighs differences between models
+_CLEAR_GAP = 0.05  # precision against recall: smaller differences are not worth a sentence
+_CLEAR_PRD_GAP = 0.02  # F1/8 against F8, which crowd near 1
+_UNEQUAL = 1.25  # ratio of the sides' sizes from which precision and recall need a caveat
+
+_NO_SCALE = (
+    "It has no absolute scale: set it beside another model's, or beside the distance between two halves of the "
+    "reference."
+)
+_CLAIM = {
+    1: "Diversity is the weaker side",
+    -1: "Fidelity is the weaker side",
+    0: "Neither fidelity nor diversity is clearly the weaker side",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The number to look at first, and a few sentences on what the scores say together."""
+
+    lead: Score | None
+    sentences: tuple[str, ...]
+
+
+def read(report: Report, number: Formatter = number) -> Reading:
+    """Read the scores against each other: the leading number and the weaker side, with every caveat that applies."""
+    lead = _lead(report)
+    sentences = (
+        _same_content(report),
+        _weaker_side(report, number),
+        _why_it_leads(report, lead),
+        _unequal_sides(report),
+    )
+    return Reading(lead, tuple(sentence for sentence in sentences if sentence))
+
+
+def _lead(report: Report) -> Score | None:
+    order = ("kid", "fid", "fd") if _few(report) else ("fid", "fd", "kid")
+    candidates = [report.scores[key] for key in order if key in report.scores] + list(report.scores.values())
+    return next((score for score in candidates if score.value is not None), None)
+
+
+def _few(report: Report) -> bool:
+    return min(report.generated.num_images, report.reference.num_images) < FEW_IMAGES
+
+
+def _same_content(report: Report) -> str:
+    if report.generated.content_hash and report.generated.content_hash == report.reference.content_hash:
+        return "Both sides hold the same images: these are the numbers of a perfect copy."
+    return ""
+
+
+def _why_it_leads(report: Report, lead: Score | None) -> str:
+    if lead is None:
+        return "No score has a value; each one below says why." if report.scores else "This report has no scores."
+    if lead.key == "kid":
+        why = (
+            "The kernel distance leads here: with fewer than 2,000 images on a side, the Fréchet distance is biased "
+            "upward by about 1/N, and the kernel distance is not."
+            if _few(report)
+            else "The kernel distance leads here, as there is no Fréchet distance in this report."
+        )
+        if lead.value is not None and lead.value <= 0:
+            return f"{why} It is not above 0: on these features it cannot tell the two sides apart."
+        return f"{why} {_NO_SCALE}"
+    if lead.key in ("fid", "fd"):
+        caveat = (
+            " With fewer than 2,000 images on a side it is biased upward by about 1/N: compare it only at the same "
+            "numbers of images."
+            if _few(report)
+            else ""
+        )
+        return f"The Fréchet distance leads here.{caveat} {_NO_SCALE}"
+    return ""
+
+
+def _weaker_side(report: Report, number: Formatter) -> str:
+    """Precision against recall, and PRD's F1/8 against F8: both pairs treat the two sides alike.
+
+    Density and coverage do not (a small shift lowers density faster), so they are shown but not weighed here.
+    """
+    precision, recall = _value(report, "precision"), _value(report, "recall")
+    f1_8, f8 = _value(report, "prd_f1_8"), _value(report, "prd_f8")
+    num_generated, num_reference = max(report.generated.num_images, 1), max(report.reference.num_images, 1)
+    on_curve = "" if f1_8 is None or f8 is None else f"(F1/8 {number(f1_8)}, F8 {number(f8)})"
+    curve = 0
+    if f1_8 is not None and f8 is not None:
+        noise = 1 / math.sqrt(min(num_generated, num_reference))
+        curve = _verdict(f1_8 - f8, max(_CLEAR_PRD_GAP, noise))
+    if precision is None or recall is None:
+        if not on_curve:
+            return ""
+        return f"{_CLAIM[curve]} on the precision–recall curve of the distributions {on_curve}."
+    if precision == recall == 0:
+        return "Precision and recall are both 0: on these features the two sets do not overlap at all."
+
+    # Two standard errors of the difference of two shares, as if the images were independent.
+    noise = 2 * math.sqrt(precision * (1 - precision) / num_generated + recall * (1 - recall) / num_reference)
+    shares = _verdict(precision - recall, max(_CLEAR_GAP, noise))
+    values = (
+        f"{share(precision)} of the generated images look like some reference image (precision {number(precision)}), "
+        f"{share(recall)} of the reference images are reached (recall {number(recall)})"
+    )
+    if not on_curve:
+        return f"{_CLAIM[shares]}: {values}."
+    if shares == curve:
+        return f"{_CLAIM[shares]}: {values}. The PRD curve agrees {on_curve}."
+    if shares and curve:
+        return (
+            f"Two views disagree on whether fidelity or diversity is the weaker side: {values}, but the PRD curve says "
+            f"the opposite {on_curve}. Look at the pictures before drawing a conclusion."
+        )
+    if shares:
+        return f"{_CLAIM[shares]}: {values}. On the PRD curve the two are close {on_curve}."
+    return f"Precision and recall are close: {values}. On the PRD curve, {_CLAIM[curve].lower()} {on_curve}."
+
+
+def _verdict(gap: float, margin: float) -> int:
+    """1 where diversity is weaker, -1 where fidelity is, 0 where the difference is not clear."""
+    return 0 if abs(gap) <= margin else (1 if gap > 0 else -1)
+
+
+def _unequal_sides(report: Report) -> str:
+    few, many = sorted((report.generated.num_images, report.reference.num_images))
+    if few and many / few > _UNEQUAL and {"precision", "recall", "density", "coverage"} & set(report.scores):
+        return (
+            f"The sides differ in size ({count(report.generated.num_images)} generated, "
+            f"{count(report.reference.num_images)} reference images). Precision, recall, density and coverage depend "
+            "on both sizes, so part of what sets them apart may be the sizes: compare them only at the same numbers."
+        )
+    return ""
+
+
+def _value(report: Report, key: str) -> float | None:
+    score = report.scores.get(key)
+    return score.value if score else None

@@ -1,0 +1,153 @@
+"""The sections of the page around the scores: findings, galleries, the two sides, quoting, provenance."""
+
+from __future__ import annotations
+
+import base64
+
+from genmetrics_rt.render import words
+from genmetrics_rt.render.markup import code, definitions, details, escape, name, section
+from genmetrics_rt.render.names import bounded, prose, shorten
+from genmetrics_rt.render.numbers import count, counted, duration, memory, number, rate
+from genmetrics_rt.render.reading import read
+from genmetrics_rt.report import Finding, Gallery, Report, SideSummary, Thumbnail
+
+PICTURE_BYTES = 1_500_000  # of JPEG on one page; in base64 a third more, which leaves 1 MB for everything else
+_LISTED = 50  # skipped files a side
+_OPEN = 5  # so many skipped files are listed without a click
+_CAPTION_NAME = 64  # characters
+_LIST_NAME = 90
+
+
+def findings(report: Report) -> str:
+    """What was diagnosed, the most serious first."""
+    if not report.findings:
+        return ""
+    return section("findings", "Findings", "".join(_finding(entry) for entry in words.sorted_findings(report)))
+
+
+def _finding(entry: Finding) -> str:
+    severity = words.severity(entry)
+    return (
+        f'<article class="finding {severity}"><h3><span class="badge">{words.SEVERITIES[severity]}</span> '
+        f"{escape(entry.claim)}</h3>"
+        + definitions((("Evidence", escape(entry.evidence)), ("What to do", escape(entry.advice))))
+        + "</article>"
+    )
+
+
+def galleries(report: Report) -> str:
+    """The images a person should look at, each with its name and number."""
+    left, shown = PICTURE_BYTES, []
+    for gallery in report.galleries:
+        figures = []
+        for thumbnail in gallery.thumbnails:
+            size = len(thumbnail.jpeg or b"")
+            figures.append(_thumbnail(thumbnail, fits=size <= left))
+            left -= size if size <= left else 0
+        shown.append(_gallery(gallery, figures))
+    return section("images", "Images to look at", "".join(shown)) if shown else ""
+
+
+def _gallery(gallery: Gallery, figures: list[str]) -> str:
+    items = "".join(f"<li>{figure}</li>" for figure in figures)
+    return (
+        f'<div class="gallery"><h3>{escape(gallery.title)}</h3><p>{escape(gallery.explanation)}</p>'
+        f'<ul class="pictures">{items}</ul></div>'
+    )
+
+
+def _thumbnail(thumbnail: Thumbnail, *, fits: bool) -> str:
+    caption = thumbnail.caption or number(thumbnail.value)
+    if thumbnail.jpeg and fits:
+        source = base64.b64encode(thumbnail.jpeg).decode("ascii")
+        alternative = escape(f"{bounded(thumbnail.name)}, {caption}")
+        picture = f'<img src="data:image/jpeg;base64,{source}" alt="{alternative}">'
+    else:
+        why = "left out to keep this page small" if thumbnail.jpeg else "cannot be read again"
+        picture = f'<div class="no-picture">{why}</div>'
+    return (
+        f'<figure>{picture}<figcaption><span class="file">{name(thumbnail.name, _CAPTION_NAME)}</span>'
+        f'<span class="figure">{escape(caption)}</span></figcaption></figure>'
+    )
+
+
+def sides(report: Report) -> str:
+    """What was compared: two panels."""
+    panels = _side("Generated", "generated", report.generated) + _side("Reference", "reference", report.reference)
+    return section("sides", "The two sides", f'<div class="sides">{panels}</div>')
+
+
+def _side(title: str, key: str, side: SideSummary) -> str:
+    rows = (
+        ("Images", f'<span class="figure">{count(side.num_images)}</span>'),
+        ("Source", name(side.source, 160)),
+        ("Content hash", code(shorten(side.content_hash, 17)) if side.content_hash else "not hashed"),
+    )
+    return f'<div class="side {key}"><h3>{title}</h3>{definitions(rows)}{_skipped(side)}</div>'
+
+
+def _skipped(side: SideSummary) -> str:
+    if not side.skipped:
+        return '<p class="small">No file was skipped.</p>'
+    listed = "".join(
+        f"<li>{name(entry.name, _LIST_NAME)} — {escape(shorten(prose(entry.reason), 300))}</li>"
+        for entry in side.skipped[:_LISTED]
+    )
+    if len(side.skipped) > _LISTED:
+        listed += f'<li class="more">and {count(len(side.skipped) - _LISTED)} more; the JSON report names all</li>'
+    which = f"<ul>{listed}</ul>"
+    return (
+        f'<div class="skipped"><p><strong>{counted(len(side.skipped), "file")} skipped.</strong> '
+        f"{escape(words.skip_reasons(side, examples=False))}.</p>"
+        + (which if len(side.skipped) <= _OPEN else details("Which files", which))
+        + "</div>"
+    )
+
+
+def quoting(report: Report) -> str:
+    """What the numbers may be compared with, and a line to paste."""
+    rows = [(names, escape(f"{text[:1].upper()}{text[1:]}.")) for names, text in words.comparability(report)]
+    note = words.published_note(report)
+    content = f"<p>{escape(note)}</p>" if note else ""
+    content += definitions(rows)
+    content += (
+        '<div class="quotation"><p>To quote the leading number, with what others need to compare it:</p>'
+        f'<p class="quote">{escape(words.citation(report, read(report).lead))}</p></div>'
+    )
+    return section("quoting", "Comparing and quoting", content)
+
+
+def provenance(report: Report) -> str:
+    """Everything that identifies the numbers, and how they came about."""
+    extractor, runtime = report.extractor, report.runtime
+    identity = definitions(
+        (
+            ("Fingerprint", code(report.fingerprint)),
+            ("Extractor", f"{escape(extractor.title)} ({name(extractor.name, 60)}), {extractor.dimension:,} features"),
+            ("Numeric id", code(extractor.numeric_id)),
+            ("Protocol", code(extractor.protocol)),
+        )
+    )
+    speed = rate(runtime.images_per_second) if runtime.images_per_second is not None else ""
+    peak = memory(runtime.peak_memory_bytes) if runtime.peak_memory_bytes is not None else ""
+    made = definitions(
+        (
+            ("Made", f'<time datetime="{escape(report.created)}">{escape(words.moment(report.created))}</time>'),
+            ("Device", f"{escape(runtime.device)}, {escape(runtime.backend)}"),
+            ("Took", escape(duration(runtime.seconds) + (f", {speed}" if speed else ""))),
+            ("Peak memory", peak),
+            ("Versions", escape(", ".join(f"{key} {value}" for key, value in runtime.versions.items()))),
+        )
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in runtime.notes)
+    notes = f"<h3>Notes</h3><ul>{notes}</ul>" if notes else ""
+    single = definitions(
+        (words.short_name(score, report)[0], code(score.fingerprint)) for score in report.scores.values()
+    )
+    more = details(f"Fingerprints of {counted(len(report.scores), 'score')}", single) if report.scores else ""
+    lead = (
+        "Numbers with the same fingerprint are made the same way and may be compared. Device and versions move them "
+        "by rounding only and are not part of it."
+    )
+    content = f'<div class="provenance"><div>{identity}</div><div>{made}</div></div>{more}{notes}'
+    return section("provenance", "Where the numbers come from", content, lead=escape(lead))

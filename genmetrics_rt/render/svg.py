@@ -1,0 +1,167 @@
+"""Our own drawings, as inline SVG: the precision–recall curve, and the plane of fidelity over diversity.
+
+Shapes carry the meaning (circle, square, diamond; filled is measured, hollow is ideal), colour only repeats it.
+Colours come from the page's style sheet. Coordinates are in pixels of a drawing 340 wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genmetrics_rt.render.markup import escape
+
+_LEFT, _TOP, _SIDE = 54.0, 40.0, 276.0  # the plot's square
+_WIDTH, _HEIGHT = 340, 362
+_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_NEAR = 1.0  # pixels: points of a curve closer than this are drawn once
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with a shape: "circle", "square" or "diamond"."""
+
+    shape: str
+    x: float
+    y: float
+    hollow: bool = False
+
+
+def unit_plot(
+    *,
+    key: str,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    line: Sequence[tuple[float, float]] = (),
+    marks: Sequence[Mark] = (),
+    corners: Sequence[str] = (),
+) -> str:
+    """A square plot with both axes from 0 to 1: a line, marks, and words in the four corners.
+
+    ``corners``: top left, top right, bottom left, bottom right. A mark beyond 1 is drawn on the edge with an arrow.
+    """
+    parts = [
+        f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-labelledby="{key}-title {key}-description">',
+        f'<title id="{key}-title">{escape(title)}</title>',
+        f'<desc id="{key}-description">{escape(description)}</desc>',
+        *_axes(x_label, y_label),
+        _ideal(room=any(mark.y > 1 for mark in marks)),
+        *_corners(corners),
+    ]
+    if line:
+        parts += _line(line)
+    parts += [_mark(mark) for mark in marks]
+    return "".join([*parts, "</svg>"])
+
+
+def legend_mark(shape: str, *, hollow: bool = False) -> str:
+    """The mark as it stands in the plot, for a line of the caption."""
+    style = "mark hollow" if hollow else "mark"
+    return (
+        f'<svg class="legend" viewBox="0 0 14 14" aria-hidden="true"><path class="{style}" '
+        f'd="{_SHAPES[shape](7, 7)}"/></svg>'
+    )
+
+
+def best_point(curve: Sequence[tuple[float, float]], beta: float) -> tuple[float, float] | None:
+    """The (recall, precision) of the curve with the largest F-score of that beta; recall weighs beta² times."""
+
+    def f_score(point: tuple[float, float]) -> float:
+        recall, precision = point
+        weight = beta * beta
+        return (1 + weight) * precision * recall / (weight * precision + recall + 1e-10)
+
+    return max(curve, key=f_score, default=None)
+
+
+def _x(value: float) -> float:
+    return round(_LEFT + _SIDE * min(max(value, 0.0), 1.0), 1)
+
+
+def _y(value: float) -> float:
+    return round(_TOP + _SIDE * (1 - min(max(value, 0.0), 1.0)), 1)
+
+
+def _axes(x_label: str, y_label: str) -> list[str]:
+    left, right, top, bottom = _x(0), _x(1), _y(1), _y(0)
+    parts = []
+    for tick in _TICKS:
+        x, y = _x(tick), _y(tick)
+        parts += [
+            f'<path class="grid" d="M{x} {top}V{bottom}M{left} {y}H{right}"/>',
+            f'<text class="tick" x="{x}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>',
+            f'<text class="tick" x="{left - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>',
+        ]
+    middle_x, middle_y = _x(0.5), _y(0.5)
+    parts += [
+        f'<path class="diagonal" d="M{left} {bottom}L{right} {top}"/>',
+        f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>',
+        f'<text class="label" x="{middle_x}" y="{bottom + 37}" text-anchor="middle">{escape(x_label)}</text>',
+        f'<text class="label" x="12" y="{middle_y}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {middle_y})">{escape(y_label)}</text>',
+    ]
+    return parts
+
+
+def _ideal(*, room: bool) -> str:
+    """The word above the upper right corner; higher up where the arrow of a mark beyond the edge needs room."""
+    return f'<text class="tick" x="{_x(1) + 4}" y="{_y(1) - (25 if room else 11)}" text-anchor="end">ideal</text>'
+
+
+def _corners(words: Sequence[str]) -> list[str]:
+    places = (
+        (_x(0) + 10, _y(1) + 20, "start"),
+        (_x(1) - 10, _y(1) + 20, "end"),
+        (_x(0) + 30, _y(0) - 12, "start"),  # beside the diagonal, not on it
+        (_x(1) - 10, _y(0) - 12, "end"),
+    )
+    parts = []
+    for text, (x, y, anchor) in zip(words, places, strict=False):
+        lines = text.split("\n")
+        first = y if y < _y(0.5) else y - 15 * (len(lines) - 1)
+        parts += [
+            f'<text class="corner" x="{x}" y="{first + 15 * row}" text-anchor="{anchor}">{escape(part)}</text>'
+            for row, part in enumerate(lines)
+        ]
+    return parts
+
+
+def _line(points: Sequence[tuple[float, float]]) -> list[str]:
+    placed = [(_x(x), _y(y)) for x, y in points]
+    kept = placed[:1]
+    for point in placed[1:-1]:
+        if math.dist(point, kept[-1]) >= _NEAR:
+            kept.append(point)
+    kept += placed[-1:]
+    steps = "L".join(f"{x} {y}" for x, y in kept)
+    start, end = kept[0], kept[-1]
+    area = f"M{start[0]} {_y(0)}L{steps}L{end[0]} {_y(0)}Z"
+    return [f'<path class="area" d="{area}"/>', f'<path class="line" d="M{steps}"/>']
+
+
+def _mark(mark: Mark) -> str:
+    x, y = _x(mark.x), _y(mark.y)
+    style = "mark hollow" if mark.hollow else "mark"
+    drawn = f'<path class="{style}" d="{_SHAPES[mark.shape](x, y)}"/>'
+    if mark.y > 1:
+        drawn += f'<path class="beyond" d="M{x} {y - 9}V{y - 19}M{x - 4} {y - 15}L{x} {y - 19}L{x + 4} {y - 15}"/>'
+    return drawn
+
+
+def _circle(x: float, y: float) -> str:
+    return f"M{x - 5.5:g} {y:g}a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0 -11 0Z"
+
+
+def _square(x: float, y: float) -> str:
+    return f"M{x - 4.8:g} {y - 4.8:g}h9.6v9.6h-9.6Z"
+
+
+def _diamond(x: float, y: float) -> str:
+    return f"M{x:g} {y - 6.5:g}l6.5 6.5l-6.5 6.5l-6.5 -6.5Z"
+
+
+_SHAPES = {"circle": _circle, "square": _square, "diamond": _diamond}

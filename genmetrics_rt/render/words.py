@@ -1,0 +1,185 @@
+"""The words around the numbers: groups, directions, settings, what may be compared with what, how to quote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from genmetrics_rt.render.names import prose, shorten, visible
+from genmetrics_rt.render.numbers import Formatter, count, counted, number, setting
+from genmetrics_rt.report import Finding, Report, Score, SideSummary
+
+FIDELITY = ("precision", "density", "prd_f1_8")
+DIVERSITY = ("recall", "coverage", "prd_f8")
+SEVERITIES = {"problem": "Problem", "warning": "Warning", "info": "Note"}  # in the order of showing
+
+_DETAILS = {
+    "std_over_subsets": "standard deviation over subsets",
+    "std_over_splits": "standard deviation over splits",
+    "perfect_model": "a perfect model gets",
+    "num_generated": "generated images",
+    "num_reference": "reference images",
+    "reference_scores": "the reference itself scores",
+    "best_f1": "best F1 on the curve",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores that answer one question."""
+
+    title: str
+    question: str
+    scores: tuple[Score, ...]
+
+
+def groups(report: Report) -> tuple[Group, ...]:
+    """The scores by the question they answer, in the order of the report; empty groups are left out."""
+    sides = FIDELITY + DIVERSITY
+    scores = report.scores.values()
+    return tuple(
+        group
+        for group in (
+            Group(
+                "The two sides as a whole",
+                "Quality and variety in one number.",
+                tuple(score for score in scores if score.key not in sides),
+            ),
+            Group(
+                "Fidelity",
+                "Do the generated images look like the reference?",
+                tuple(score for score in scores if score.key in FIDELITY),
+            ),
+            Group(
+                "Diversity",
+                "Is the variety of the reference reached?",
+                tuple(score for score in scores if score.key in DIVERSITY),
+            ),
+        )
+        if group.scores
+    )
+
+
+def sorted_findings(report: Report) -> list[Finding]:
+    """The most serious first; an unknown severity counts as a note."""
+    order = list(SEVERITIES)
+    return sorted(report.findings, key=lambda entry: order.index(severity(entry)))
+
+
+def severity(finding: Finding) -> str:
+    return finding.severity if finding.severity in SEVERITIES else "info"
+
+
+def short_name(score: Score, report: Report) -> tuple[str, str]:
+    """The name, and the part of it that is the same for every score: ("Recall", "on scattering features")."""
+    suffix = space(report)
+    if score.name.endswith(f" {suffix}"):
+        return prose(score.name.removesuffix(f" {suffix}")), prose(suffix)
+    return prose(score.name), ""
+
+
+def space(report: Report) -> str:
+    """In which features the numbers live: the part of a score's name that is the same for all of them."""
+    given = report.extractor.name == "features"  # made by the user: no network's name to tell
+    return "on the features that were given" if given else f"on {report.extractor.name} features"
+
+
+def direction(score: Score) -> str:
+    """``lower is better, best 0``"""
+    words = "higher is better" if score.higher_is_better else "lower is better"
+    return words if score.best is None else f"{words}, best {score.best:g}"
+
+
+def uncertainty(score: Score, number: Formatter = number) -> list[str]:
+    """Standard error and interval, where the score has them."""
+    parts = []
+    if score.standard_error is not None:
+        parts.append(f"standard error {number(score.standard_error)}")
+    if score.interval is not None:
+        parts.append(f"interval {number(score.interval[0])} to {number(score.interval[1])}")
+    return parts
+
+
+def details(score: Score, number: Formatter = number) -> tuple[list[str], list[str]]:
+    """What stands beside the value: short facts ("a perfect model gets 0.969"), and whole sentences."""
+    facts, notes = [], []
+    for key, value in score.details.items():
+        if isinstance(value, str) and " " in value:
+            notes.append(prose(value[:1].upper() + value[1:] + ("" if value.endswith(".") else ".")))
+        else:
+            facts.append(f"{_DETAILS.get(key, _spaced(key))} {_detail(value, number)}")
+    return facts, notes
+
+
+def settings(values: Mapping[str, Any], number: Formatter = number) -> list[str]:
+    """``nearest k 3``, ``border counts yes``"""
+    return [f"{_spaced(key)} {prose(setting(value, number))}" for key, value in values.items()]
+
+
+def skip_reasons(side: SideSummary, *, kinds: int = 4, examples: bool = True) -> str:
+    """``1,900 × not an image file (as notes.txt), 1 × an empty file (a.png)``; empty when nothing was skipped."""
+    reasons = Counter(entry.reason for entry in side.skipped).most_common()
+    first = {entry.reason: entry.name for entry in reversed(side.skipped)}
+    shown = []
+    for reason, times in reasons[:kinds]:
+        example = f" ({'as ' if times > 1 else ''}{shorten(visible(first[reason]), 60)})" if examples else ""
+        shown.append(f"{count(times)} × {shorten(prose(reason), 120)}{example}")
+    if len(reasons) > kinds:
+        shown.append(f"and {counted(len(reasons) - kinds, 'other reason')}")
+    return ", ".join(shown)
+
+
+def comparability(report: Report) -> list[tuple[str, str]]:
+    """(names of scores, what they may be compared with), scores with the same answer together."""
+    names: dict[str, list[str]] = {}
+    for score in report.scores.values():
+        names.setdefault(prose(score.comparable_with), []).append(short_name(score, report)[0])
+    return [(", ".join(entries), text) for text, entries in names.items() if text]
+
+
+def published_note(report: Report) -> str:
+    """How to get numbers comparable with published ones; empty when these already are."""
+    if {"fid", "is"} & set(report.scores) or report.extractor.name == "inception-fid":
+        return ""
+    if report.extractor.name == "features":
+        return (
+            "Whether these numbers compare with published ones depends on the features that were given: FID is what "
+            "the ImageNet Inception's give, from images prepared as its publishers did."
+        )
+    return (
+        f"These numbers, made {prose(space(report))}, compare with one another, not with published FID: that needs "
+        "the ImageNet Inception with its published weights, which the next release of genmetrics-rt reads."
+    )
+
+
+def citation(report: Report, lead: Score | None, number: Formatter = number) -> str:
+    """One line to paste beside a number, with all that is needed to compare it."""
+    value = f"{prose(lead.name)}: {number(lead.value)}" if lead else "Scores"
+    return (
+        f"{value} ({count(report.generated.num_images)} generated against {count(report.reference.num_images)} "
+        f"reference images, protocol {prose(report.extractor.protocol)}, genmetrics-rt {visible(report.version)}, "
+        f"fingerprint {visible(report.fingerprint)})"
+    )
+
+
+def moment(created: str) -> str:
+    """``2025-11-24 16:05 UTC``; what is no date stays as it is."""
+    try:
+        when = datetime.fromisoformat(created)
+    except ValueError:
+        return visible(created)
+    when = when if when.tzinfo is None else when.astimezone(UTC)
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _spaced(key: str) -> str:
+    return prose(key.replace("_", " "))
+
+
+def _detail(value: Any, number: Formatter) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    return prose(setting(value, number))

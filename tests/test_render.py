@@ -1,0 +1,317 @@
+"""The HTML page and the Markdown: self-contained, small, unharmed by hostile names, true to the report."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from genmetrics_rt.render.names import display_width, shorten, visible
+from genmetrics_rt.report import Curve, SideSummary
+from tests import reports
+
+VOID = {"meta", "link", "img", "br"}
+HOSTILE = [
+    "<script>alert(1)</script>.png",
+    '"><img src=x onerror=alert(1)>.png',
+    "' onmouseover='alert(1)",
+    "</title></style></svg><script>alert(1)</script>",
+    "<!-- --><![CDATA[ x",
+    "&lt;b&gt; &#60;script&#62;",
+    "a\nb\r\n\t\x1b[31mred\x1b[0m\x07\x9b31m.png",
+    "photo\u202egpj.exe \u2066x\u2069 \u200f",
+    "byte\udcff\ud800.png",
+    "line\u2028para\u2029\ufeff\x00end",
+    "| a | b | `c` ``d`` |\n|---|---|",
+    "```\n# title\n- item",
+    "![x](http://evil.example/x.png) [y](javascript:alert(1)) <http://evil.example>",
+    "*bold* _em_ ~~no~~ \\| \\",
+    "$x$ `",
+    '"><script>alert(1)</script>' * 30,
+    "",
+]
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text; fails on tags that do not close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert len({key for key, _ in attributes}) == len(attributes)
+        self.tags.append((tag, {key: value or "" for key, value in attributes}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attributes}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if {"style", "title"} & set(self.open) else data
+
+    def having(self, key: str) -> list[str]:
+        return [attributes[key] for _, attributes in self.tags if key in attributes]
+
+
+def replaced(value: Any, text: str) -> Any:
+    """The same record with ``text`` in the place of every string that is not a key of ours."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kept = {"key", "severity"}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{k: v if k in kept else replaced(v, text) for k, v in fields.items()})
+    if isinstance(value, str):
+        return text
+    if isinstance(value, Mapping):
+        return {key: replaced(entry, text) for key, entry in value.items()}
+    return tuple(replaced(entry, text) for entry in value) if isinstance(value, tuple) else value
+
+
+def assert_shapely(text: str) -> None:
+    found = {character for character in text if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
+    assert found <= {"\n"}
+
+
+# Self-contained
+
+
+def test_the_page_needs_nothing_and_runs_nothing() -> None:
+    page = Page(text := reports.full().to_html())
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "iframe", "object", "embed", "base", "form", "audio", "video", "source", "use"}
+    assert all(value.startswith("data:image/jpeg;base64,") for value in page.having("src"))
+    assert set(page.having("href")) == {"data:,", "#sides"}
+    attributes = {key for _, entries in page.tags for key in entries}
+    assert not attributes & {"srcset", "action", "data", "background", "xlink:href", "ping", "poster"}
+    assert not [key for key in attributes if key.startswith("on")]
+    styles = "".join(re.findall(r"<style>(.*?)</style>", text, re.S)) + "".join(page.having("style"))
+    assert "url(" not in styles and "@import" not in styles and "src:" not in styles
+
+
+def test_the_policy_stands_before_everything_else() -> None:
+    page = Page(reports.full().to_html())
+    metas = [attributes for tag, attributes in page.tags[:4] if tag == "meta"]
+    assert metas[0] == {"charset": "utf-8"}
+    assert metas[1]["http-equiv"] == "Content-Security-Policy"
+    policy = dict(rule.strip().split(" ", 1) for rule in metas[1]["content"].split(";"))
+    assert policy == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": "'unsafe-inline'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_ids_are_unique_and_every_reference_arrives() -> None:
+    page = Page(reports.full(curves={"prd": reports.prd(), "other": reports.prd(1.5)}).to_html())
+    ids = page.having("id")
+    assert len(ids) == len(set(ids))
+    wanted = {name for value in page.having("aria-labelledby") for name in value.split()}
+    assert wanted | {value[1:] for value in page.having("href") if value.startswith("#")} <= set(ids)
+
+
+def test_the_same_report_gives_the_same_page() -> None:
+    assert reports.full().to_html() == reports.full().to_html()
+
+
+# Size and pictures
+
+
+def test_three_galleries_of_large_pictures_stay_below_3_mb_and_name_every_file() -> None:
+    names = [f"bilder/Straßenübersicht_{index:04d}.png" for index in range(36)]
+    large = [reports.jpeg(index, 220, noise=True) for index in range(12)]
+    assert 36 * len(large[0]) > 3e6 > 12 * len(large[0])
+    keys = ("least_realistic", "most_realistic", "uncovered")
+    rows = [reports.gallery(key, names[12 * row :][:12], large) for row, key in enumerate(keys)]
+    nasty = reports.skipped(*((f"{index}" + '"' * 600, f"{index} " + "<" * 400) for index in range(2000)))
+    report = reports.report(
+        galleries=tuple(rows), generated=SideSummary(9, "x", "", nasty), reference=SideSummary(9, "y", "", nasty)
+    )
+    page = Page(text := report.to_html())
+    assert len(text.encode()) < 3e6
+    assert len(page.having("src")) > 12 and "left out to keep this page small" in page.text
+    assert all(name in page.text for name in names)
+
+
+def test_usual_pictures_are_all_there() -> None:
+    names = [f"{index}.png" for index in range(12)]
+    keys = ("least_realistic", "most_realistic", "uncovered")
+    page = Page(reports.report(galleries=tuple(reports.gallery(key, names) for key in keys)).to_html())
+    assert len(page.having("src")) == 36 and "left out to keep" not in page.text
+
+
+def test_a_picture_is_named_by_its_file_and_its_number_even_where_it_is_gone() -> None:
+    page = Page(reports.full().to_html())
+    assert page.having("alt") == ["a.png, realism 0.41", "ü/b.png, realism 0.44", "c.png, 2.13 × its radius away"]
+    assert "cannot be read again" in page.text and "d.png" in page.text and "2.08 × its radius away" in page.text
+
+
+def test_a_long_name_is_cut_for_reading_and_whole_for_asking() -> None:
+    name = "Donaudampfschifffahrtsgesellschaft/" * 4 + "Kapitän_0001.png"
+    page = Page(reports.report(galleries=(reports.gallery("uncovered", [name]),)).to_html())
+    assert "…/Donaudampfschifffahrtsgesellschaft/Kapitän_0001.png" in page.text and name not in page.text
+    assert page.having("title") == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "cut"),
+    [
+        ("short.png", 9, "short.png"),
+        ("averylongname.png", 10, "avery….png"),
+        ("/home/me/out/run_17/0001.png", 20, "…/run_17/0001.png"),
+        ("folder/" + "x" * 30 + ".png", 20, "folder/xxx…xxxxx.png"),
+        ("out/" + "y" * 40 + "/", 20, "out/yyyyyy…yyyyyyyy/"),
+    ],
+)
+def test_names_are_cut_where_they_tell_least(text: str, limit: int, cut: str) -> None:
+    assert shorten(text, limit) == cut and len(cut) <= limit
+
+
+# Hostile names
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_string_anywhere_does_no_harm_to_the_page(text: str) -> None:
+    harmless = Page(replaced(reports.full(), "some words").to_html())
+    rendered = replaced(reports.full(), text).to_html()
+    rendered.encode()
+    assert_shapely(rendered)
+    page = Page(rendered)
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags}
+    allowed = {(tag, key) for tag, entries in harmless.tags for key in entries} | {("bdi", "title")}
+    assert {(tag, key) for tag, entries in page.tags for key in entries} <= allowed
+    assert page.having("href") == harmless.having("href") and page.having("src") == harmless.having("src")
+    if text:  # without any, whole rows are left out
+        assert len(page.tags) == pytest.approx(len(harmless.tags), abs=4 * len(reports.VALUES))
+    assert shorten(visible(text), 64) in page.text  # the picture's caption shows what is in the name
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_string_anywhere_does_no_harm_in_a_terminal(text: str) -> None:
+    for width in (40, 100):
+        rendered = replaced(reports.full(), text).to_text(width=width)
+        rendered.encode()
+        assert_shapely(rendered)
+        assert all(display_width(line) <= width for line in rendered.split("\n"))
+
+
+def markdown(text: str) -> Iterator[Any]:
+    """Every token of the text as GitHub reads it: CommonMark with HTML, tables and strikethrough."""
+    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
+        yield token
+        yield from token.children or ()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_string_anywhere_does_no_harm_in_markdown(text: str) -> None:
+    rendered = replaced(reports.full(), text).to_markdown()
+    rendered.encode()
+    assert_shapely(rendered)
+    tokens = list(markdown(rendered))
+    kinds = collections.Counter(token.type for token in tokens)
+    assert not {"link_open", "image", "html_block", "fence", "code_block", "s_open", "hr"} & set(kinds)
+    assert {token.content for token in tokens if token.type == "html_inline"} <= {"<br>", "<sub>", "</sub>"}
+    assert kinds["heading_open"] == 1 and kinds["bullet_list_open"] == 1 and kinds["list_item_open"] == 3
+    assert (kinds["tr_open"], kinds["th_open"], kinds["td_open"]) == (10, 5, 45)
+    if shown := shorten(visible(text), 60).strip():
+        assert any(token.type == "code_inline" and shown in token.content for token in tokens)
+
+
+# What is shown
+
+
+def test_every_score_is_there_with_its_words() -> None:
+    report = reports.full()
+    page, text, note = Page(report.to_html()).text, report.to_text(width=40), report.to_markdown()
+    for score in report.scores.values():
+        assert score.meaning in page and (score.reason or score.meaning) in " ".join(text.split())
+    for shown in ("12.35", "0.08743", "0.8214", "0.4312", "0.9143", "0.7021", "0.9211", "0.9849"):
+        assert shown in page and shown in text and f"**{shown}**" in note
+    assert "training-free" in page and "training-free" in text and "Training-free" in note
+    assert page.count("higher is better, best 1") == 6 and "a perfect model gets 0.9688" in page
+
+
+def test_a_score_without_a_value_shows_its_reason() -> None:
+    report = reports.full()
+    assert re.search("no value.{0,30}No logits here[.]", Page(report.to_html()).text)
+    assert "No logits here." in report.to_text()
+    (row,) = [line for line in report.to_markdown().split("\n") if "No logits here." in line]
+    assert row.startswith("| Class score") and "| **–** |" in row
+    silent = reports.report(scores={"fd": reports.score("fd", None)})
+    for rendered in (silent.to_html(), silent.to_text(), silent.to_markdown()):
+        assert "No reason was given." in rendered
+
+
+def test_skipped_files_are_loud() -> None:
+    entries = [(f"damaged_{index:03d}.png", "damaged") for index in range(150)] + [("notes.txt", "not an image file")]
+    report = reports.report(reference=SideSummary(849, "real", "", reports.skipped(*entries)))
+    page = Page(report.to_html()).text
+    assert page.index("Skipped: 151 of 1,000 reference files.") < page.index("In short")
+    assert "151 files skipped. 150 × damaged, 1 × not an image file." in page
+    assert "damaged_049.png" in page and "damaged_050.png" not in page and "and 101 more" in page
+    told = "151 reference files: 150 × damaged (as damaged_000.png), 1 × not an image file (notes.txt)"
+    text = " ".join(report.to_text().split())
+    assert f"SKIPPED {told}" in text and text.index("SKIPPED") < text.index("weaker side")
+    assert f"**Skipped:** {told}".replace("_", "\\_") in report.to_markdown()
+
+
+def test_a_few_skipped_files_are_listed_without_a_click() -> None:
+    def opened(count: int) -> bool:
+        entries = reports.skipped(*((f"{index}.txt", "no image") for index in range(count)))
+        return "Which files" not in reports.report(generated=SideSummary(9, "out", "", entries)).to_html()
+
+    assert opened(5) and not opened(6)
+    clean = reports.report()
+    assert "SKIPPED" not in clean.to_text() and "Skipped" not in clean.to_html() + clean.to_markdown()
+
+
+@pytest.mark.parametrize(("severity", "word"), [("problem", "Problem"), ("warning", "Warning"), ("info", "Note"),
+                                                ("strange", "Note")])  # fmt: skip
+def test_each_severity_has_its_word(severity: str, word: str) -> None:
+    report = reports.report(findings=(reports.finding(severity),))
+    page = report.to_html()
+    assert f'<span class="badge">{word}</span> There are few images.' in page
+    assert re.search(f"^{word} +There are few images. 1,797", report.to_text(), re.M)
+    assert f"- **{word}: There are few images.** 1,797" in report.to_markdown()
+
+
+def test_the_most_serious_finding_comes_first_and_none_leaves_no_heading() -> None:
+    for rendered in (Page(reports.full().to_html()).text, reports.full().to_text(), reports.full().to_markdown()):
+        assert rendered.index("Problem") < rendered.index("Warning") < rendered.index("Note")
+    assert 'id="findings"' not in reports.report().to_html()
+    without_advice = reports.report(findings=(reports.finding(advice=""),))
+    assert "images.\n" in without_advice.to_markdown() and "**\n" not in without_advice.to_markdown()
+
+
+def test_an_empty_report_still_renders() -> None:
+    empty = reports.report(scores={}, curves={}, galleries=(), generated=SideSummary(0, "", ""))
+    page = Page(empty.to_html())
+    assert "In short" in page.text and not [tag for tag, _ in page.tags if tag in ("svg", "img")]
+    assert "| Score" not in empty.to_markdown() and "value" not in empty.to_text()
+    hollow = reports.report(curves={"prd": Curve("prd", "PRD", "recall", "precision", (), ())},
+                            galleries=(reports.gallery("uncovered", []),))  # fmt: skip
+    assert "curve-0" not in hollow.to_html() and hollow.to_markdown()
+
+
+def test_a_curve_that_is_none_in_the_unit_square_is_not_drawn() -> None:
+    for x in ((0.0, math.nan), (0.0, 1.5), (0.5,)):
+        curve = Curve("prd", "PRD", "recall", "precision", x, tuple(1.0 for _ in x))
+        assert "curve-0" not in reports.report(curves={"prd": curve}).to_html()
