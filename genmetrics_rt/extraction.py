@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import FeatureArray, ImageArray
 from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
 from genmetrics_rt.cache import FeatureCache
+from genmetrics_rt.decode import decode
 from genmetrics_rt.errors import DamagedBundle, InputError, NonFiniteFeatures, UnreadableInput
 from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import open_graph
-from genmetrics_rt.images import ImageSource, Undecodable, decode
 from genmetrics_rt.report import ExtractorSummary, SkippedImage
 from genmetrics_rt.resize import resize, to_tensor
+from genmetrics_rt.sources import ImageSource, Undecodable
 from genmetrics_rt.threads import available_threads
 
 CHUNK = 128  # images per cache entry; two chunks of tensors are in memory at a time
@@ -184,6 +185,7 @@ class FeatureExtractor:
         # Two pools, so that hashing the next chunk never waits behind the decoding of this one.
         hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="genmetrics-hash")
         decoding = ThreadPoolExecutor(max_workers=self.threads, thread_name_prefix="genmetrics-decode")
+        _refuse_skipped(strict, source, source.skipped)
         try:
             for chunk in _one_ahead(self._chunks(source, positions, cache, hashing, decoding)):
                 block = chunk.stored or self._compute(chunk, source, meter)
@@ -191,12 +193,7 @@ class FeatureExtractor:
                     cache.put(chunk.key, block.arrays())
                 else:
                     meter.advance(len(chunk.positions), cached=True)
-                if strict and block.skipped:
-                    first = block.skipped[0]
-                    raise UnreadableInput(
-                        f"{source.name}: {first.name} cannot be used: {first.reason} (strict: every file must be "
-                        "usable; without --strict it would be skipped and listed)."
-                    )
+                _refuse_skipped(strict, source, block.skipped)
                 skipped.extend(block.skipped)
                 content.update("".join(chunk.digests).encode())
                 kept = np.asarray(chunk.positions, dtype=np.int64)[block.used]
@@ -363,6 +360,14 @@ def _one_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
         following = next(chunks, None)
         yield current
         current = following
+
+
+def _refuse_skipped(strict: bool, source: ImageSource, skipped: Sequence[SkippedImage]) -> None:
+    if strict and skipped:
+        raise UnreadableInput(
+            f"{source.name}: {skipped[0].name} cannot be used: {skipped[0].reason}. With strict every file must be "
+            "usable; without it, this one is skipped and listed."
+        )
 
 
 def _require_finite_block(block: _Block, chunk: _Chunk, source: ImageSource) -> None:

@@ -16,10 +16,10 @@ from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.generators import GeneratorSource
-from genmetrics_rt.images import ImageSource
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, SideSummary
 from genmetrics_rt.sides import FeatureRows, GeneratorRequest, Side
+from genmetrics_rt.sources import ImageSource
 
 DEFAULT_EXTRACTOR = "scattering"
 MAX_DEFAULT_SAMPLES = 10_000  # of a generator, when the reference has more images
@@ -121,7 +121,8 @@ class Preparation:
 
     def _images(self, source: ImageSource, stage: str, *, sampled: bool) -> PreparedSide:
         extractor = self.open_extractor()
-        positions = None if sampled else _sample_positions(len(source), self.num_images, self.seed)
+        chosen = None if sampled else _sample_positions(len(source), self.num_images, self.seed)
+        positions = None if chosen is None else chosen.tolist()
         collector = FeatureCollector(seed=self.seed)
         run = extractor.extract(
             source, collector, positions=positions, cache=self.store, strict=self.strict, stage=stage,

@@ -116,7 +116,9 @@ def external_graph(location: str, offset: int, length: int) -> onnx.GraphProto:
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
     output = helper.make_tensor_value_info("features", TensorProto.FLOAT, None)
-    branch = helper.make_graph([helper.make_node("MatMul", ["flat", "weights"], ["features"])], "b", [], [output], [tensor])
+    branch = helper.make_graph(
+        [helper.make_node("MatMul", ["flat", "weights"], ["features"])], "b", [], [output], [tensor]
+    )
     condition = helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
     nodes = [
         helper.make_node("Flatten", ["images"], ["flat"], axis=1),

@@ -1,0 +1,96 @@
+"""The collector: whole while rows are few, a uniform sample when they are many, statistics always of all rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import genmetrics_rt as gm
+from genmetrics_rt.features import FeatureCollector
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 5)) * [1, 2, 3, 4, 1e-3] + 100
+
+
+def collect(values: np.ndarray, block: int, max_kept: int = 10_000) -> FeatureCollector:
+    collector = FeatureCollector(max_kept=max_kept)
+    for start in range(0, len(values), block):
+        collector.update(values[start : start + block])
+    return collector
+
+
+def test_few_rows_are_kept_in_order() -> None:
+    values = rows(100)
+    features = collect(values, 7).result()
+    np.testing.assert_array_equal(features.values, values)
+    np.testing.assert_array_equal(features.index, np.arange(100))
+    assert features.has_all_rows
+
+
+def test_statistics_are_those_of_all_rows_even_when_rows_are_let_go() -> None:
+    values = rows(5_000)
+    features = collect(values, 333, max_kept=200).result()
+    assert len(features.values) == 200 and features.num_images == 5_000 and not features.has_all_rows
+    np.testing.assert_allclose(features.statistics().mean, values.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(features.statistics().covariance, np.cov(values.T), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(features.values, values[features.index])
+
+
+@pytest.mark.parametrize("block", [1, 64, 1_000, 5_000])
+def test_the_sample_does_not_depend_on_block_sizes(block: int) -> None:
+    values = rows(5_000)
+    expected = collect(values, 100, max_kept=300).result()
+    found = collect(values, block, max_kept=300).result()
+    np.testing.assert_array_equal(found.index, expected.index)
+
+
+def test_the_sample_is_uniform() -> None:
+    picked = np.concatenate([_sample_of(seed) for seed in range(40)])
+    counts = np.histogram(picked, bins=10, range=(0, 2_000))[0]
+    # 40 samples of 100 out of 2,000: each tenth expects 400, standard deviation about 18.5.
+    assert np.abs(counts - 400).max() < 5 * 18.5
+
+
+def _sample_of(seed: int) -> np.ndarray:
+    collector = FeatureCollector(seed=seed, max_kept=100)
+    collector.update(rows(2_000))
+    return collector.result().index
+
+
+@pytest.mark.parametrize(("first", "second"), [(50, 70), (500, 40), (40, 500), (500, 700)])
+def test_merging_equals_collecting_on(first: int, second: int) -> None:
+    values = rows(first + second)
+    merged = collect(values[:first], 30, max_kept=100)
+    merged.merge(collect(values[first:], 30, max_kept=100))
+    expected = collect(values, 30, max_kept=100).result()
+    found = merged.result()
+    assert found.num_images == first + second
+    np.testing.assert_allclose(found.statistics().mean, expected.statistics().mean, rtol=1e-12)
+    # Relative to the two standard deviations: a covariance near 0 has no digits of its own.
+    scale = np.sqrt(np.diag(expected.statistics().covariance))
+    difference = found.statistics().covariance - expected.statistics().covariance
+    assert np.abs(difference / np.outer(scale, scale)).max() < 1e-11
+    np.testing.assert_array_equal(found.values, values[found.index])
+
+
+def test_nan_is_refused_with_its_rows() -> None:
+    values = rows(10)
+    values[[3, 7], 1] = [np.nan, np.inf]
+    with pytest.raises(gm.NonFiniteFeatures, match="rows 3, 7"):
+        FeatureCollector().update(values)
+
+
+def test_huge_finite_values_are_not_mistaken_for_infinity() -> None:
+    FeatureCollector().update(np.full((4, 2), 1e308))
+
+
+def test_another_dimension_is_refused() -> None:
+    collector = collect(rows(4), 4)
+    with pytest.raises(gm.FeatureMismatch, match="3 dimensions after 5"):
+        collector.update(np.zeros((2, 3)))
+
+
+def test_nothing_collected_is_an_error() -> None:
+    with pytest.raises(gm.EmptySide):
+        FeatureCollector().result()
