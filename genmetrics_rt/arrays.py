@@ -25,7 +25,13 @@ def as_numpy(value: Any) -> NDArray[Any]:
             return np.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError):  # other device or dtype: go through __array__
             pass
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(
+            f"No array can be made of this {type(value).__name__} ({error}). Rows or images in a list must all have "
+            "one shape; images of several sizes can be given as a folder or an archive."
+        ) from error
 
 
 def as_features(value: Any, *, what: str = "features") -> NDArray[Any]:

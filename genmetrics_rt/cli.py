@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 a --fail-if holds · 2 wrong usage or input · 3 somethi
 from __future__ import annotations
 
 import functools
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -81,7 +82,13 @@ Protocol = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1. Never falls back silently.")]
 BackendName = Annotated[str, typer.Option("--backend", help="onnx or torchscript.")]
 NumImages = Annotated[
-    int | None, typer.Option("--num-images", "-n", min=1, help="Use this many images a side (a seeded sample).")
+    int | None,
+    typer.Option(
+        "--num-images",
+        "-n",
+        min=1,
+        help="Use this many images of a side (a seeded sample); a saved reference stays whole.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="For subsets, latents and k-means.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store features.")]
@@ -361,4 +368,6 @@ def _write(path: Path, text: str) -> None:
 
 def main() -> None:
     """Entry point of the `genmetrics` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal's encoding lacks is no defect
     app()

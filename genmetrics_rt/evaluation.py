@@ -60,7 +60,8 @@ def evaluate(
     device, backend, threads, batch_size
         Where and how the network runs; see `FeatureExtractor`. They move numbers by rounding only.
     num_images
-        Use this many images of each side: a seeded sample of a folder, the first samples of a generator.
+        Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
+        `Reference` stays whole.
     seed
         For subsets, latents and k-means. KID and the class score keep the seed of their reference implementation.
     cache

@@ -193,8 +193,9 @@ class FeatureExtractor:
                     cache.put(chunk.key, block.arrays())
                 else:
                     meter.advance(len(chunk.positions), cached=True)
-                _refuse_skipped(strict, source, block.skipped)
-                skipped.extend(block.skipped)
+                not_used = chunk.named(block.skipped, source)
+                _refuse_skipped(strict, source, not_used)
+                skipped.extend(not_used)
                 content.update("".join(chunk.digests).encode())
                 kept = np.asarray(chunk.positions, dtype=np.int64)[block.used]
                 collector.update(block.values, block.logits, kept, what=source.name)
@@ -235,12 +236,13 @@ class FeatureExtractor:
         text = "\n".join(["genmetrics.features/1", self.summary.numeric_id, self.backend, self.device, *digests])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _prepare_entry(self, source: ImageSource, position: int) -> NDArray[np.float32] | SkippedImage:
+    def _prepare_entry(self, source: ImageSource, position: int) -> NDArray[np.float32] | str:
+        """The tensor of one image, or why it cannot be used."""
         try:
             raw = source.read(position)
             return self.prepare(decode(raw, alpha=self.protocol.alpha))
         except Undecodable as error:
-            return SkippedImage(source.entry_name(position), str(error))
+            return str(error)
 
     def _compute(self, chunk: _Chunk, source: ImageSource, meter: _Meter) -> _Block:
         values, logits, used, skipped = [], [], np.zeros(len(chunk.positions), bool), []
@@ -257,8 +259,8 @@ class FeatureExtractor:
         for row, job in enumerate(chunk.jobs):
             tensor = job.result()
             chunk.jobs[row] = _DONE  # lets go of the tensor as soon as it is in a batch
-            if isinstance(tensor, SkippedImage):
-                skipped.append(tensor)
+            if isinstance(tensor, str):
+                skipped.append((row, tensor))
                 meter.advance(1)
                 continue
             used[row] = True
@@ -286,7 +288,11 @@ class _Chunk:
     digests: list[str]
     key: str
     stored: _Block | None
-    jobs: list[Future[NDArray[np.float32] | SkippedImage]]
+    jobs: list[Future[NDArray[np.float32] | str]]
+
+    def named(self, skipped: Sequence[tuple[int, str]], source: ImageSource) -> list[SkippedImage]:
+        """The images of this chunk that were not used, by the names that they have today."""
+        return [SkippedImage(source.entry_name(self.positions[row]), reason) for row, reason in skipped]
 
 
 _DONE: Future[Any] = Future()
@@ -299,10 +305,10 @@ class _Block:
     values: FeatureArray
     logits: FeatureArray | None
     used: NDArray[np.bool_]
-    skipped: tuple[SkippedImage, ...]
+    skipped: tuple[tuple[int, str], ...]  # row in the chunk, reason; no names: a file may be renamed
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        reasons = json.dumps([[entry.name, entry.reason] for entry in self.skipped])
+        reasons = json.dumps(self.skipped)
         arrays: dict[str, NDArray[Any]] = {
             "values": self.values,
             "used": self.used,
@@ -321,7 +327,7 @@ class _Block:
             values=arrays["values"],
             logits=arrays.get("logits"),
             used=arrays["used"],
-            skipped=tuple(SkippedImage(name, reason) for name, reason in reasons),
+            skipped=tuple((int(row), str(reason)) for row, reason in reasons),
         )
 
 

@@ -40,7 +40,9 @@ def build_galleries(
                 title="Least realistic generated images",
                 explanation="Furthest outside what the reference looks like. Realism below 1 means outside every ball "
                 "around a reference image.",
-                thumbnails=_pictures(generated, comparison.generated, order[:PICTURES], score, "realism {:.2f}"),
+                thumbnails=_pictures(
+                    generated, comparison.generated, order[:PICTURES], score, "realism {:.2f}", "an exact copy"
+                ),
             )
         )
         galleries.append(
@@ -48,7 +50,9 @@ def build_galleries(
                 key="most_realistic",
                 title="Most realistic generated images",
                 explanation="Deepest inside what the reference looks like.",
-                thumbnails=_pictures(generated, comparison.generated, order[::-1][:PICTURES], score, "realism {:.2f}"),
+                thumbnails=_pictures(
+                    generated, comparison.generated, order[::-1][:PICTURES], score, "realism {:.2f}", "an exact copy"
+                ),
             )
         )
     if reference is not None:
@@ -66,14 +70,26 @@ def build_galleries(
                     title="Reference images that no generated image comes near",
                     explanation=f"{len(uncovered):,} of {len(distance):,} reference images have no generated image "
                     f"nearer than their {nearest_k} nearest reference neighbours. The furthest left out come first.",
-                    thumbnails=_pictures(reference, comparison.reference, order, ratio, "{:.2f} × its radius away"),
+                    thumbnails=_pictures(
+                        reference,
+                        comparison.reference,
+                        order,
+                        ratio,
+                        "{:.2f} × its radius away",
+                        "its neighbours are copies",
+                    ),
                 )
             )
     return tuple(galleries)
 
 
 def _pictures(
-    source: ImageSource, features: Features, rows: NDArray[np.intp], value: NDArray[np.float64], caption: str
+    source: ImageSource,
+    features: Features,
+    rows: NDArray[np.intp],
+    value: NDArray[np.float64],
+    caption: str,
+    beyond: str,
 ) -> tuple[Thumbnail, ...]:
     pictures = []
     for row in rows:
@@ -83,7 +99,7 @@ def _pictures(
                 name=source.entry_name(position),
                 jpeg=_thumbnail(source, position),
                 value=float(value[row]),
-                caption=caption.format(float(value[row])),
+                caption=caption.format(float(value[row])) if np.isfinite(value[row]) else beyond,
             )
         )
     return tuple(pictures)

@@ -109,7 +109,7 @@ def _generator(bundle: Bundle) -> GeneratorRequest:
 def _is_feature_file(path: Path) -> bool:
     """Whether an ``.npy`` holds a 2-D float array: looks at the header only."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError):
         return False  # open_images says what is wrong with it
     return bool(array.ndim == 2 and array.dtype.kind == "f")

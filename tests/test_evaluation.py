@@ -291,3 +291,28 @@ def test_a_report_survives_json(tiny: Path) -> None:
     assert again.to_markdown() == report.to_markdown()
     with pytest.raises(gm.UnreadableInput):
         gm.Report.from_json('{"schema": "other/1"}')
+
+
+def test_skipped_files_go_by_the_names_they_have_today(tiny: Path, tmp_path: Path) -> None:
+    folder = makers.image_folder(tmp_path / "generated", 20)
+    (folder / "0005.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    reference = gm.make_reference(makers.pictures(30, seed=2), extractor=tiny)
+    gm.evaluate(folder, reference, extractor=tiny)
+    for file in folder.iterdir():
+        file.rename(folder / f"renamed-{file.name}")
+    seen: list[gm.Progress] = []
+    report = gm.evaluate(folder, reference, extractor=tiny, progress=seen.append)
+    assert seen[-1].from_cache == 20 and report.generated.skipped[0].name == "renamed-0005.png"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 damaged", b"\x93NUMPY\x01\x00 damaged"])
+def test_a_damaged_array_file_is_an_input_error(tiny: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "side.npy").write_bytes(content)
+    with pytest.raises(gm.InputError, match=r"side\.npy"):
+        gm.evaluate(tmp_path / "side.npy", makers.pictures(30), extractor=tiny)
+
+
+def test_a_list_of_unlike_images_is_an_input_error(tiny: Path) -> None:
+    images = [np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)]
+    with pytest.raises(gm.InputError, match="one shape"):
+        gm.evaluate(images, makers.pictures(30), extractor=tiny)
