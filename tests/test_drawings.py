@@ -141,3 +141,17 @@ def test_every_text_can_be_read_on_its_ground(scheme: int) -> None:
     for text, ground in pairs:
         light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+@pytest.mark.parametrize("place", [(0.05, 0.95), (0.24, 0.88), (0.9, 0.05), (0.15, 0.05), (0.1, 0.8)])
+def test_the_words_in_the_corners_make_room_for_a_mark(place: tuple[float, float]) -> None:
+    drawn = svg.unit_plot(
+        key="k", title="t", description="d", x_label="x", y_label="y", marks=[svg.Mark("circle", *place)],
+        corners=("faithful,\nnot diverse", "", "neither", "diverse,\nnot faithful"),
+    )  # fmt: skip
+    mark_x, mark_y = svg._x(place[0]), svg._y(place[1])
+    words = re.findall(r'class="corner" x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">([^<]+)<', drawn)
+    assert len(words) == 5
+    for x, y, anchor, text in words:
+        left = float(x) - (7 * len(text) if anchor == "end" else 0)
+        assert not (left - 5 < mark_x < left + 7 * len(text) + 5 and float(y) - 16 < mark_y < float(y) + 5), text

@@ -50,7 +50,7 @@ def unit_plot(
         f'<desc id="{key}-description">{escape(description)}</desc>',
         *_axes(x_label, y_label),
         _ideal(room=any(mark.y > 1 for mark in marks)),
-        *_corners(corners),
+        *_corners(corners, marks),
     ]
     if line:
         parts += _line(line)
@@ -112,7 +112,8 @@ def _ideal(*, room: bool) -> str:
     return f'<text class="tick" x="{_x(1) + 4}" y="{_y(1) - (25 if room else 11)}" text-anchor="end">ideal</text>'
 
 
-def _corners(words: Sequence[str]) -> list[str]:
+def _corners(words: Sequence[str], marks: Sequence[Mark]) -> list[str]:
+    """Words in the corners of the plot, moved towards the middle where a mark would lie on them."""
     places = (
         (_x(0) + 10, _y(1) + 20, "start"),
         (_x(1) - 10, _y(1) + 20, "end"),
@@ -122,7 +123,18 @@ def _corners(words: Sequence[str]) -> list[str]:
     parts = []
     for text, (x, y, anchor) in zip(words, places, strict=False):
         lines = text.split("\n")
-        first = y if y < _y(0.5) else y - 15 * (len(lines) - 1)
+        down = 1 if y < _y(0.5) else -1
+        first = y if down > 0 else y - 15 * (len(lines) - 1)
+        width = 7 * max(map(len, lines))  # about, at the size of these words
+        left = x if anchor == "start" else x - width
+        while (
+            any(
+                left - 8 < _x(mark.x) < left + width + 8 and first - 20 < _y(mark.y) < first + 15 * len(lines) + 2
+                for mark in marks
+            )
+            and abs(first - y) < _SIDE / 3
+        ):
+            first += 4 * down
         parts += [
             f'<text class="corner" x="{x}" y="{first + 15 * row}" text-anchor="{anchor}">{escape(part)}</text>'
             for row, part in enumerate(lines)
