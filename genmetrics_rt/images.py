@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from genmetrics_rt.archives import TAR_ENDINGS, TarSource, ZipSource, open_npz
-from genmetrics_rt.decode import decode
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.sources import (
     IMAGE_SUFFIXES,
@@ -17,10 +16,7 @@ from genmetrics_rt.sources import (
     ArraySource,
     FolderSource,
     ImageSource,
-    Undecodable,
 )
-
-__all__ = ["Undecodable", "decode", "open_images"]  # what the workshop needs of images
 
 
 def open_images(value: Any, *, name: str | None = None) -> ImageSource:

@@ -71,8 +71,10 @@ def load_images(path: Path) -> ExampleData:
     At most `MAX_IMAGES` are used, chosen by `SPLIT_SEED`. Pictures stay grey if all of them are. A path without
     folders for classes gives no labels.
     """
-    from genmetrics_rt.images import Undecodable, decode, open_images
+    from genmetrics_rt.decode import decode
+    from genmetrics_rt.images import open_images
     from genmetrics_rt.resize import resize
+    from genmetrics_rt.sources import Undecodable
 
     source = open_images(path)
     if len(source) < MIN_IMAGES:

@@ -1,0 +1,74 @@
+"""The README's code runs as it stands, and what it names exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests import makers
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    makers.image_folder(tmp_path / "out", 40, seed=1)
+    makers.image_folder(tmp_path / "real", 60, seed=2)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_first_example_prints_a_number_and_a_table(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PYTHON[0], {})
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert np.isfinite(float(first)) and any("Kernel distance" in line for line in rest)
+
+
+def test_the_service_counts_every_image_of_eight_threads(folders: Path) -> None:
+    images = makers.pictures(320, seed=3)
+    served: dict[str, Any] = {"generate": lambda request: images[20 * request : 20 * request + 20]}
+    exec(PYTHON[1], served)
+    assert len([line for line in PYTHON[1].splitlines() if line.strip()]) <= 20
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(served["answer"], range(16)))
+    assert sum(map(len, answers)) == 320 == served["evaluation"].num_images
+    alone = served["gm"].evaluate(images, served["reference"], metrics="kid,coverage")
+    quality = served["quality"]()
+    assert quality["coverage"] == alone.scores["coverage"].value
+    # KID draws subsets by position, and threads arrive in any order: equal up to the spread of subset means.
+    spread = alone.scores["kid"].details["std_over_subsets"] / 100**0.5
+    assert abs(quality["kid"] - alone.scores["kid"].value) < 6 * spread
+
+
+def test_every_command_it_shows_is_understood(folders: Path) -> None:
+    shown = re.findall(r"^genmetrics (.*?)(?:\s+#.*)?$", TEXT, re.M)
+    assert len(shown) >= 4
+    for line in shown:
+        words = line.replace("'", "").split()
+        done = subprocess.run(
+            [sys.executable, "-m", "genmetrics_rt", *words], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode in (0, 1), done.stderr  # 1: the gate holds
+        assert "Traceback" not in done.stderr
+
+
+def test_the_files_it_names_exist() -> None:
+    section = TEXT.split("## The files, in reading order")[1].split("##")[0]
+    for name in re.findall(r"`([a-z]+/?)`", section):
+        path = ROOT / "genmetrics_rt" / name
+        assert path.is_dir() or path.with_suffix(".py").is_file() or (ROOT / name).is_dir(), name
+
+
+def test_the_makefile_has_the_two_commands() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for command in re.findall(r"^make (\w+) ", TEXT, re.M):
+        assert re.search(rf"^{command}:", makefile, re.M), command
