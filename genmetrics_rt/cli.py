@@ -26,10 +26,10 @@ from genmetrics_rt.extraction import ProgressCallback
 app = typer.Typer(
     name="genmetrics",
     help="Scores a generative model from frozen, hash-checked metric graphs.\n\n"
-    "First steps:\n\n"
-    "    genmetrics evaluate digits-gan digits          a shipped example, nothing to download\n\n"
-    "    genmetrics evaluate out/ real/ --html report.html\n\n"
-    "    genmetrics doctor                              what is there, what is missing",
+    "\b\n"
+    "genmetrics evaluate digits-gan digits              a shipped example, nothing to download\n"
+    "genmetrics evaluate out/ real/ --html report.html  two folders\n"
+    "genmetrics doctor                                  what is there, what is missing",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -96,6 +96,21 @@ Strict = Annotated[bool, typer.Option("--strict", help="An image that cannot be 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per call of the network.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use. [default: what is granted]")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"genmetrics-rt {gm.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import genmetrics_rt as gm
 from genmetrics_rt.cli import app
 from tests import makers
 
@@ -202,6 +203,11 @@ def test_help_teaches(command: list[str]) -> None:
     assert result.exit_code == 0
     if command == ["evaluate"]:
         assert "genmetrics evaluate out/ real/" in result.stdout
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == 0 and result.stdout == f"genmetrics-rt {gm.__version__}\n"
 
 
 def test_ctrl_c_leaves_a_cache_from_which_the_next_run_resumes(tmp_path: Path) -> None:
