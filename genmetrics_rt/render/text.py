@@ -104,13 +104,14 @@ def _scores(report: Report, width: int) -> list[str]:
 
 
 def _told(score: Score) -> list[str]:
-    """What stands beside a number: the meaning, or why there is none; then every reservation."""
+    """What stands beside a number: the first sentence of the meaning, or why there is none; then every reservation."""
     if score.value is None:
         return [prose(score.reason or "No reason was given.")]
     facts, notes = words.details(score, plain_number)
     facts = [fact for fact in facts if fact.startswith(("standard deviation", "a perfect model"))]
     beside = [*words.uncertainty(score, plain_number), *facts]
-    return [prose(score.meaning), *notes, *([f"({'; '.join(beside)})"] if beside else [])]
+    first, dot, _ = prose(score.meaning).partition(". ")
+    return [first + dot.rstrip(), *notes, *([f"({'; '.join(beside)})"] if beside else [])]
 
 
 def _value(score: Score) -> str:
