@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.errors import InputError, NonFiniteFeatures, UnreadableInput
+from genmetrics_rt.errors import FeatureMismatch, InputError, NonFiniteFeatures, UnreadableInput
 
 FloatArray = NDArray[np.float64]
 FeatureArray = NDArray[np.float32]  # (N, D)
@@ -58,6 +58,17 @@ def as_features(value: Any, *, what: str = "features") -> NDArray[Any]:
         features = features.astype(np.float32)
     require_finite(features, what=what)
     return features
+
+
+def as_feature_pair(generated: Any, reference: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both sides by `as_features`. Raises `FeatureMismatch` unless they have the same number of dimensions."""
+    g, r = as_features(generated, what="generated"), as_features(reference, what="reference")
+    if g.shape[1] != r.shape[1]:
+        raise FeatureMismatch(
+            f"The generated features have {g.shape[1]} dimensions, the reference {r.shape[1]}. "
+            "Both sides must come from the same network."
+        )
+    return g, r
 
 
 def require_finite(features: NDArray[Any], *, what: str) -> None:

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.arrays import FloatArray
+from genmetrics_rt.arrays import FloatArray, as_features, require_finite
 from genmetrics_rt.errors import InputError
 
 _EPS = float(np.finfo(np.float64).eps)
-_CLOSE = 1e-7  # relative error of a distance above which the slower, exact trace is taken
+# Errors above which the slower, exact trace is taken: relative to the distance, and to the traces of the covariances.
+_CLOSE = 1e-7
+_CLOSE_TO_TRACES = 1e-9
 
 
 class Kernels(Protocol):
@@ -49,9 +51,9 @@ class NumpyKernels:
         and one symmetric eigenproblem gives the trace. Rounding noise η = D·eps·λmax in its null space would become
         sqrt(η), so eigenvalues below it count as zero (spec of the clipped form: off by 4e-7 otherwise).
 
-        ``distance_scale``: what the caller will subtract this from, less the result (the Fréchet distance). Where the
-        estimated error would show in it beyond 1e-7, the singular values of ``Laᵀ Lb`` are taken: exact to
-        rounding, at twice the time.
+        ``distance_scale``: what the caller will subtract twice this from, to get the Fréchet distance. Where the
+        estimated error would show in the distance beyond 1e-7 of it, or beyond 1e-9 of ``Tr Σa + Tr Σb``, the singular
+        values of ``Laᵀ Lb`` are taken: exact to rounding, at twice the time.
         """
         from scipy.linalg import eigvalsh, svdvals
 
@@ -77,25 +79,28 @@ class NumpyKernels:
         dropped = eigenvalues[(eigenvalues <= noise) & (eigenvalues > typical)]
         error += float(np.sqrt(dropped).sum())
         scale = trace if distance_scale is None else max(abs(distance_scale - 2 * trace), _EPS * trace)
-        if 2 * error > _CLOSE * scale:
+        if 2 * error > min(_CLOSE * scale, _CLOSE_TO_TRACES * float(a.trace() + b.trace())):
             return float(svdvals(factor.T @ other, overwrite_a=True, check_finite=False).sum())
         return trace
 
     def kl_divergence(self, logits: NDArray[Any]) -> float:
         values = np.asarray(logits, dtype=np.float64)
+        if values.ndim != 2 or 0 in values.shape:
+            raise InputError(f"Logits must be a matrix with at least one row and column, not of shape {values.shape}.")
+        require_finite(np.where(values == -np.inf, 0, values), what="Logits")  # −∞: a class that is ruled out
         shifted = values - values.max(axis=1, keepdims=True)
         log_conditional = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # (N, C) ln p(y|x)
         conditional = np.exp(log_conditional)
         marginal = conditional.mean(axis=0)  # (C,) p(y)
         # xlogy: 0 ln 0 = 0, so a class that never occurs adds nothing.
         entropy = -np.sum(np.where(marginal > 0, marginal * np.log(np.where(marginal > 0, marginal, 1)), 0))
-        negative = np.sum(np.where(conditional > 0, conditional * log_conditional, 0), axis=1)
+        negative = np.sum(conditional * np.where(conditional > 0, log_conditional, 0), axis=1)
         return float(negative.mean() + entropy)
 
     def knn_radii(self, features: NDArray[Any], nearest_k: int) -> FloatArray:
         from genmetrics_rt.distances import PointSet, squared_radii
 
-        distinct = PointSet(np.asarray(features))
+        distinct = PointSet(as_features(features))
         radii: FloatArray = np.sqrt(squared_radii(distinct, nearest_k)[distinct.inverse, nearest_k - 1])
         return radii
 
@@ -153,4 +158,5 @@ def _checked(covariance: FloatArray) -> FloatArray:
     matrix = np.atleast_2d(np.asarray(covariance, dtype=np.float64))
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"A covariance is a square matrix, not one of shape {np.shape(covariance)}.")
+    require_finite(matrix, what="A covariance")
     return matrix

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.arrays import FloatArray, as_features
+from genmetrics_rt.arrays import FloatArray, as_feature_pair
 from genmetrics_rt.distances import Bounds, IntArray, Nearest, PointSet, Tile, spans, squared_radii
-from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
+from genmetrics_rt.errors import InputError, TooFewImages
 
 Exact: TypeAlias = Callable[[IntArray, IntArray], FloatArray]  # pairs of rows → squared distances
 
@@ -50,12 +50,7 @@ class Manifold:
     """
 
     def __init__(self, generated: Any, reference: Any, *, nearest_k: int = 5, realism_k: int | None = None) -> None:
-        g, r = as_features(generated, what="generated"), as_features(reference, what="reference")
-        if g.shape[1] != r.shape[1]:
-            raise FeatureMismatch(
-                f"The generated features have {g.shape[1]} dimensions, the reference {r.shape[1]}. "
-                "Both sides must come from the same network."
-            )
+        g, r = as_feature_pair(generated, reference)
         require_neighbours(nearest_k, len(g), len(r))
         if realism_k is not None and not 1 <= realism_k <= nearest_k:
             raise InputError(f"realism_k is {realism_k}; it must be between 1 and nearest_k = {nearest_k}.")

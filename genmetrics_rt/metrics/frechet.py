@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.arrays import FloatArray, as_features
+from genmetrics_rt.arrays import FloatArray, as_features, require_finite
 from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
 from genmetrics_rt.kernels import NUMPY, Kernels, NumpyKernels, trace_sqrtm_of_rows
 from genmetrics_rt.statistics import FeatureStatistics
@@ -39,7 +39,8 @@ def frechet_distance(
     Returns
     -------
     float
-        Exact to about 1e-12 · (Tr S_g + Tr S_r) absolute. Never clamped: −1e-13 for identical sets is rounding.
+        Exact to 1e-9 · (Tr S_g + Tr S_r) and to 1e-7 of itself where covariances are ill-conditioned, to rounding
+        elsewhere. Never clamped: −1e-13 for identical sets is rounding.
 
     Raises
     ------
@@ -57,6 +58,14 @@ def frechet_distance(
             f"The generated features have {dimensions[0]} dimensions, the reference {dimensions[1]}. "
             "Both sides must come from the same network."
         )
+    for side in sides:
+        num_images = side.num_images if isinstance(side, FeatureStatistics) else len(side)
+        if num_images < 2:
+            raise TooFewImages(
+                f"A Fréchet distance needs at least 2 images a side; there are {num_images}. Add images."
+            )
+        if isinstance(side, FeatureStatistics):
+            require_finite(side.mean[None], what="The mean")
     if ddof not in (0, 1):
         raise InputError(f"ddof is {ddof}; it must be 1 (divide by N − 1) or 0 (divide by N).")
     if (
@@ -98,8 +107,6 @@ def _from_rows(generated: NDArray[Any], reference: NDArray[Any], ddof: int) -> f
 
 def _centred(features: NDArray[Any], ddof: int) -> tuple[FloatArray, FloatArray]:
     """Mean (D,), and rows (N, D) with ``rowsᵀ rows`` = covariance."""
-    if len(features) < 2:
-        raise TooFewImages(f"A Fréchet distance needs at least 2 images a side; there are {len(features)}. Add images.")
     rows = np.array(features, dtype=np.float64)
     mean = rows.mean(axis=0)
     rows -= mean

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.arrays import FloatArray, as_features
-from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
+from genmetrics_rt.arrays import FloatArray, as_feature_pair
+from genmetrics_rt.errors import InputError, TooFewImages
 
 _BLOCK_BYTES = 32 << 20  # of kernel values at a time
 
@@ -58,12 +58,7 @@ def kernel_distance(
         Fewer rows than ``subset_size`` on a side.
     FeatureMismatch, NonFiniteFeatures
     """
-    g, r = as_features(generated, what="generated"), as_features(reference, what="reference")
-    if g.shape[1] != r.shape[1]:
-        raise FeatureMismatch(
-            f"The generated features have {g.shape[1]} dimensions, the reference {r.shape[1]}. "
-            "Both sides must come from the same network."
-        )
+    g, r = as_feature_pair(generated, reference)
     if num_subsets < 1:
         raise InputError(f"num_subsets is {num_subsets}; it must be at least 1.")
     few = min(len(g), len(r))

@@ -74,8 +74,9 @@ def prd_curve(
             f"PRD needs as many generated as reference rows, of the same dimension; it was given {g.shape} and "
             f"{r.shape}. Take a random sample of the larger side."
         )
-    if num_runs < 1:
-        raise InputError(f"num_runs is {num_runs}; it must be at least 1.")
+    for name, value in (("num_runs", num_runs), ("num_clusters", num_clusters)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1.")
     if len(g) < num_clusters:
         raise TooFewImages(
             f"PRD clusters the images into {num_clusters} groups and needs at least as many a side; there are "
@@ -101,13 +102,13 @@ def prd_from_histograms(generated: Any, reference: Any, *, num_angles: int = 100
         raise InputError(f"Two histograms over the same states are needed, not {q.shape} and {p.shape}.")
     if min(q.min(), p.min()) < 0 or not (np.isclose(q.sum(), 1) and np.isclose(p.sum(), 1)):
         raise InputError("A histogram holds shares of at least 0 that sum to 1. Divide the counts by their sum.")
-    if num_angles < 3:
-        raise InputError(f"num_angles is {num_angles}; it must be at least 3.")
     return _read_off([_curve(q, p, num_angles)])
 
 
 def _curve(q: FloatArray, p: FloatArray, num_angles: int) -> tuple[FloatArray, FloatArray, float]:
     """Precision, recall and total variation of two histograms."""
+    if num_angles < 3:
+        raise InputError(f"num_angles is {num_angles}; it must be at least 3.")
     slope = np.tan(np.linspace(_ANGLE_MARGIN, np.pi / 2 - _ANGLE_MARGIN, num_angles))
     precision = np.minimum(slope[:, None] * p, q).sum(axis=1)
     recall = precision / slope
