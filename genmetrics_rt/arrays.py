@@ -13,6 +13,8 @@ FloatArray = NDArray[np.float64]
 FeatureArray = NDArray[np.float32]  # (N, D)
 ImageArray = NDArray[np.uint8]  # (H, W, 3) one image, (N, H, W, 3) a batch
 
+_LARGEST = 1e140  # magnitude whose squares still add up in float64
+
 
 def as_numpy(value: Any) -> NDArray[Any]:
     """A NumPy view (or copy) of an array, a tensor on any device, or a nested list."""
@@ -50,6 +52,8 @@ def as_features(value: Any, *, what: str = "features") -> NDArray[Any]:
             f"{what}: expected a 2-D array (images, dimensions), got shape {features.shape}. "
             "Pass features.reshape(N, -1)."
         )
+    if features.shape[1] == 0:
+        raise InputError(f"{what}: rows without any dimension, shape {features.shape}. Each image needs its features.")
     if features.dtype.kind in "iub":
         features = features.astype(np.float64)
     elif features.dtype.kind != "f":
@@ -73,10 +77,15 @@ def as_feature_pair(generated: Any, reference: Any) -> tuple[NDArray[Any], NDArr
 
 def require_finite(features: NDArray[Any], *, what: str) -> None:
     """Raise `NonFiniteFeatures`, saying where, unless every value of ``(N, D)`` is finite."""
-    # The sum is non-finite whenever an element is; it costs no (N, D) boolean array on the usual path.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.sum(features, dtype=np.float64)):
-            return
+    if features.size == 0:
+        return
+    low, high = float(features.min()), float(features.max())  # NaN wins in both
+    if -_LARGEST < low and high < _LARGEST:
+        return
+    if np.isfinite(low) and np.isfinite(high):
+        raise InputError(
+            f"{what}: values from {low:.3g} to {high:.3g}, whose squares overflow. Divide all features by one number."
+        )
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if bad.size:
         shown = ", ".join(str(row) for row in bad[:5]) + (", …" if bad.size > 5 else "")
@@ -84,6 +93,19 @@ def require_finite(features: NDArray[Any], *, what: str) -> None:
             f"{what}: NaN or infinity in {bad.size} of {len(features)} rows (rows {shown}; counted from 0). "
             "No metric is meaningful on them. Remove these rows, or look at the network that made them."
         )
+
+
+def as_image(value: Any, *, what: str = "image") -> ImageArray:
+    """One ``(H, W, 3)`` uint8 image from ``(H, W, 3)``, ``(H, W, 1)`` or ``(H, W)``; floats are refused here too."""
+    image = as_numpy(value)
+    pixels = image[..., None] if image.ndim == 2 else image
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+        hint = ""
+        if pixels.ndim == 3 and pixels.shape[0] == 3:
+            hint = " This looks like (3, H, W): pass image.transpose(1, 2, 0)."
+        raise UnreadableInput(f"{what}: expected (H, W, 3) or (H, W), got {image.shape}.{hint}")
+    (checked,) = as_image_batch(pixels[None], what=what)
+    return checked
 
 
 def as_image_batch(value: Any, *, what: str = "images") -> ImageArray:

@@ -56,8 +56,7 @@ def _assign(rows: FloatArray, norms: FloatArray, centres: FloatArray) -> tuple[N
 
 def _move(centres: FloatArray, rows: FloatArray, labels: NDArray[np.intp]) -> None:
     """Each centre to the mean of its rows; one without rows stays where it is."""
-    members = np.zeros((len(centres), len(rows)))
-    members[labels, np.arange(len(rows))] = 1
-    sizes = members.sum(axis=1)
-    filled = sizes > 0
-    centres[filled] = (members @ rows)[filled] / sizes[filled, None]
+    for cluster in range(len(centres)):
+        members = labels == cluster
+        if members.any():
+            centres[cluster] = rows[members].mean(axis=0)

@@ -24,7 +24,8 @@ IntArray = NDArray[np.intp]
 TILE_ROWS = 1024
 TILE_COLUMNS = 2048  # a tile of float32 takes 8 MB
 _DIFFERENCES = 1 << 16  # float64 entries in flight while exact distances are computed: half a megabyte, in cache
-_UNDECIDED = 32  # pairs per row and neighbour from which a tile is computed again in float64
+UNDECIDED = 8  # pairs per row and neighbour from which float64 products are the cheaper way on
+_KEPT = 8  # pairs per row and neighbour that are kept before they are settled
 _SAFE = (1e-24, 1e30)  # largest squared norms with which float32 products neither vanish nor overflow
 _SOME = 1024  # columns that give a row its first limit
 _EPS64 = float(np.finfo(np.float64).eps) / 2
@@ -32,28 +33,36 @@ _HIDDEN = 1e-30  # more than underflow can take from a squared distance
 
 
 class PointSet:
-    """The different rows of (N, D) values, and a float32 copy of them, less their mean, to make products of.
+    """The different rows of (N, D) values, in an order of its own, and a float32 copy of them to make products of.
+
+    The order is a fixed shuffle: folders are often sorted by class, and a row that meets its own class last would keep
+    everything it has met before as a possible neighbour.
 
     Attributes
     ----------
-    rows : (U, D)
+    first : (U,)
+        Position in ``values`` of each different row.
     multiplicity : (U,)
         How often each occurs.
     inverse : (N,)
-        Position in ``rows`` of each original row.
-    first : (U,)
-        Position in the original of each row.
+        Which of the different rows each original row is.
+    mean : (D,)
+    norms : (U,)
+        Squared norms of the rows less the mean, before rounding.
     """
 
     def __init__(self, values: NDArray[Any]) -> None:
-        self.first, self.inverse, self.multiplicity = _distinct(values)
-        self.rows = values if len(self.first) == len(values) else values[self.first]
-        self.mean: FloatArray = self.rows.mean(axis=0, dtype=np.float64)
-        self.norms = np.empty(len(self.rows))  # (U,) squared, of the rows less the mean, before rounding
-        self.single: NDArray[np.float32] | None = np.empty(self.rows.shape, np.float32)
+        first, inverse, multiplicity = _distinct(values)
+        order = np.random.default_rng(0).permutation(len(first))
+        self.values = values
+        self.first, self.multiplicity = first[order], multiplicity[order]
+        self.inverse = np.argsort(order)[inverse]
+        self.mean: FloatArray = values.mean(axis=0, dtype=np.float64)
+        self.norms = np.empty(len(first))
+        self.single: NDArray[np.float32] | None = np.empty((len(first), values.shape[1]), np.float32)
         step = max(1, _DIFFERENCES // values.shape[1])
         with np.errstate(over="ignore"):  # the norms tell, and float64 is taken instead
-            for start in range(0, len(self.rows), step):
+            for start in range(0, len(first), step):
                 part = slice(start, start + step)
                 shifted = self.shifted(part)
                 self.norms[part] = np.einsum("ij,ij->i", shifted, shifted)
@@ -62,11 +71,15 @@ class PointSet:
             self.single = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.first)
+
+    def rows(self, some: IntArray | slice) -> NDArray[Any]:
+        """Some of the different rows, as they were given."""
+        return np.take(self.values, self.first[some], axis=0)
 
     def shifted(self, some: slice) -> FloatArray:
         """Some rows less the mean, in float64."""
-        shifted: FloatArray = self.rows[some] - self.mean
+        shifted: FloatArray = self.rows(some) - self.mean
         return shifted
 
 
@@ -126,14 +139,15 @@ class Bounds:
             of_a = a.norms + 2 * _times(a, gap) + gap @ gap  # (N,) |x + δ|²
             of_b = b.norms - 2 * _times(b, gap)  # (M,)
         self._terms = of_a, of_b
+        self._single = a.single is not None and b.single is not None and gap @ gap < _SAFE[1]
         self._rounding = (
-            _EPS64 * a.rows.shape[1] * (a.norms + gap @ gap),
-            _EPS64 * b.rows.shape[1] * (b.norms + gap @ gap),
+            _EPS64 * a.values.shape[1] * (a.norms + gap @ gap),
+            _EPS64 * b.values.shape[1] * (b.norms + gap @ gap),
         )
 
     def tile(self, rows: slice, columns: slice) -> Tile:
         """The bounds of one tile, by a float32 product."""
-        if self._a.single is None or self._b.single is None:
+        if not self._single or self._a.single is None or self._b.single is None:
             return self.finer_tile(rows, columns)
         return self._tile(self._a.single[rows], self._b.single[columns], rows, columns)
 
@@ -159,11 +173,10 @@ class Bounds:
     def exact(self, row: IntArray, column: IntArray) -> FloatArray:
         """``Σ (a − b)²`` in float64 for pairs of rows; the same to the last bit whichever of the two comes first."""
         squared = np.empty(len(row))
-        step = max(1, _DIFFERENCES // self._a.rows.shape[1])
+        step = max(1, _DIFFERENCES // self._a.values.shape[1])
         for start in range(0, len(row), step):
             part = slice(start, start + step)
-            pair = np.take(self._a.rows, row[part], axis=0), np.take(self._b.rows, column[part], axis=0)
-            difference = np.subtract(*pair, dtype=np.float64)
+            difference = np.subtract(self._a.rows(row[part]), self._b.rows(column[part]), dtype=np.float64)
             squared[part] = np.einsum("ij,ij->i", difference, difference)
         return squared
 
@@ -184,7 +197,7 @@ class Nearest:
 
     def update(self, tile: Tile, rows: slice, columns: slice, finer: Callable[[], Tile]) -> None:
         """Take in one tile. Where it leaves too much undecided, ``finer`` gives narrower bounds of the same pairs."""
-        most = _UNDECIDED * self.nearest_k * max(tile.lower.shape)
+        most = UNDECIDED * self.nearest_k * tile.lower.shape[0]
         row, column = tile.pairs_within(self._limit(tile, rows)[:, None])
         if len(row) > most:
             tile = finer()
@@ -201,14 +214,24 @@ class Nearest:
 
     def settle(self) -> tuple[FloatArray, IntArray]:
         """Squared distances (N, k), ascending, and columns (N, k); of equal distances the first columns."""
+        self._settle_pairs()
+        ((_, column, squared),) = self._pairs
+        shape = len(self.limit), self.nearest_k
+        return squared.reshape(shape), column.reshape(shape)
+
+    def _settle_pairs(self) -> None:
+        """Leave only the k nearest of each row so far, in order, by their exact distances."""
         row, column, lower = (np.concatenate(parts) for parts in zip(*self._pairs, strict=True))
         kept = lower <= self.limit[row]
         row, column = row[kept], column[kept]
         squared = self._exact(row, column)
         order = np.lexsort((column, squared, row))
-        order = order[_rank_in_group(row[order]) < self.nearest_k]
-        shape = len(self.limit), self.nearest_k
-        return squared[order].reshape(shape), column[order].reshape(shape)
+        rank = _rank_in_group(row[order])
+        order, rank = order[rank < self.nearest_k], rank[rank < self.nearest_k]
+        row, column, squared = row[order], column[order], squared[order]
+        self._uppers[row, rank] = squared
+        self.limit = self._uppers[:, -1].copy()
+        self._pairs = [(row, column, squared)]
 
     def _limit(self, tile: Tile, rows: slice) -> FloatArray:
         """The limit of some rows, and where there is none yet, the one that this tile itself gives."""
@@ -242,6 +265,8 @@ class Nearest:
         self.limit[touched] = merged[:, -1]
         kept = lower <= self.limit[row]
         self._pairs.append((row[kept], column[kept], lower[kept]))
+        if sum(len(pairs[0]) for pairs in self._pairs) > _KEPT * self._uppers.size:
+            self._settle_pairs()
 
 
 def squared_radii(points: PointSet, nearest_k: int) -> FloatArray:

@@ -73,11 +73,11 @@ class NumpyKernels:
         noise = len(a) * _EPS * top
         kept = eigenvalues[eigenvalues > noise]
         trace = float(np.sqrt(kept).sum())
-        # Error of sqrt(λ) is about η / (2 sqrt λ) where kept, and at most sqrt(λ) ≤ sqrt(η) where dropped.
+        # The error of sqrt(λ) is about eps·λmax / (2 sqrt λ) where kept, and at most sqrt(λ) where dropped, of which
+        # eps·λmax is unknown.
         typical = _EPS * top
-        error = float((typical / (2 * np.sqrt(kept))).sum())
-        dropped = eigenvalues[(eigenvalues <= noise) & (eigenvalues > typical)]
-        error += float(np.sqrt(dropped).sum())
+        dropped = eigenvalues[eigenvalues <= noise]
+        error = float((typical / (2 * np.sqrt(kept))).sum() + np.sqrt(np.maximum(dropped, typical)).sum())
         scale = trace if distance_scale is None else max(abs(distance_scale - 2 * trace), _EPS * trace)
         if 2 * error > min(_CLOSE * scale, _CLOSE_TO_TRACES * float(a.trace() + b.trace())):
             return float(svdvals(factor.T @ other, overwrite_a=True, check_finite=False).sum())
@@ -132,26 +132,29 @@ def trace_sqrtm_of_rows(rows_a: FloatArray, rows_b: FloatArray) -> float:
 def _factor(covariance: FloatArray) -> FloatArray | None:
     """L (D, rank) with ``Σ = L Lᵀ``: by Cholesky, with pivots where Σ is (numerically) rank-deficient; None for Σ = 0.
 
-    Pivots up to D·eps of the largest variance are rounding noise, so the rank is found (Higham, "Accuracy and
+    All dimensions are brought to variances near 1 first, by powers of two, which round nothing: so dimensions of unlike
+    scale keep their digits. Pivots up to D·eps are then rounding noise, and the rank is found (Higham, "Accuracy and
     Stability of Numerical Algorithms", §10.3). As exact as eigenvectors, at a tenth of their time for 500 of 2048.
     """
     from scipy.linalg import LinAlgError, cholesky
     from scipy.linalg.lapack import dpstrf
 
-    scale = float(np.diagonal(covariance).max(initial=0.0))
-    if scale <= 0:
+    deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0))
+    if not deviation.any():
         return None
-    noise = len(covariance) * _EPS * scale
+    scale = np.exp2(np.round(np.log2(np.where(deviation > 0, deviation, 1))))[:, None]
+    evened = covariance / scale / scale.T
+    noise = len(covariance) * _EPS
     try:
-        lower: FloatArray = cholesky(covariance, lower=True, check_finite=False)
+        lower: FloatArray = cholesky(evened, lower=True, check_finite=False)
         if float(np.diagonal(lower).min()) ** 2 > noise:
-            return lower
+            return lower * scale
     except LinAlgError:
         pass
-    pivoted, order, rank, _ = dpstrf(covariance, lower=1, tol=noise)
+    pivoted, order, rank, _ = dpstrf(evened, lower=1, tol=noise)
     factor: FloatArray = np.empty((len(covariance), rank))
     factor[order - 1] = np.tril(pivoted)[:, :rank]  # order counts from 1
-    return factor
+    return factor * scale
 
 
 def _checked(covariance: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_feature_pair
-from genmetrics_rt.distances import Bounds, IntArray, Nearest, PointSet, Tile, spans, squared_radii
+from genmetrics_rt.distances import UNDECIDED, Bounds, IntArray, Nearest, PointSet, Tile, spans, squared_radii
 from genmetrics_rt.errors import InputError, TooFewImages
 
 Exact: TypeAlias = Callable[[IntArray, IntArray], FloatArray]  # pairs of rows → squared distances
@@ -142,7 +142,7 @@ class _Balls:
         """Rank the pairs of one tile (visitors, owners)."""
         reach = self._squared[owners, -1][None, :]
         pairs = tile.pairs_within(reach)
-        if len(pairs[0]) > _PAIRS and self._undecided(tile, *pairs, owners.start).sum() > _PAIRS:
+        if self._num_undecided(tile, pairs, owners.start) > UNDECIDED * max(tile.lower.shape):
             tile = finer()
             pairs = tile.pairs_within(reach)
         for start in range(0, len(pairs[0]), _PAIRS):
@@ -152,6 +152,10 @@ class _Balls:
             row, column = row + visitors.start, column + owners.start
             squared[open_question] = self._exact(row[open_question], column[open_question])
             self._count(squared, row, column)
+
+    def _num_undecided(self, tile: Tile, pairs: tuple[IntArray, IntArray], start: int) -> int:
+        parts = [slice(at, at + _PAIRS) for at in range(0, len(pairs[0]), _PAIRS)]
+        return sum(int(self._undecided(tile, pairs[0][part], pairs[1][part], start).sum()) for part in parts)
 
     def _undecided(self, tile: Tile, row: IntArray, column: IntArray, start: int) -> NDArray[np.bool_]:
         """Whether a radius lies between the bounds of a pair, so that they do not tell its rank."""

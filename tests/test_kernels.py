@@ -366,3 +366,16 @@ def test_trace_sqrtm_of_rows(n: int, m: int, d: int) -> None:
     a, b = rng.standard_normal((n, d)), rng.standard_normal((m, d))
     assert trace_sqrtm_of_rows(a, b) == pytest.approx(nuclear_norm(a, b), rel=1e-13)
     assert trace_sqrtm_of_rows(a, b) == pytest.approx(NumpyKernels().trace_sqrtm(a.T @ a, b.T @ b), rel=1e-11)
+
+
+@pytest.mark.parametrize(("dimension", "scale"), [(64, 3e4), (256, 1e5), (16, 1e7)])
+def test_dimensions_of_unlike_scale_keep_their_digits(dimension: int, scale: float) -> None:
+    """One dimension that dwarfs the others and is equal on both sides: the distance is that of the others."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((1000, dimension)), 1.1 * rng.standard_normal((1000, dimension))
+    y[:, 0] = x[:, 0] = scale * x[:, 0]
+    roots = [np.linalg.qr((rows - rows.mean(0)) / np.sqrt(999))[1] for rows in (x, y)]  # Rᵀ R is the covariance
+    traces = sum(float(np.vdot(root, root)) for root in roots)
+    gap = x.mean(0) - y.mean(0)
+    exact = gap @ gap + traces - 2 * np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    assert gm.frechet_distance(x, y) == pytest.approx(exact, abs=1e-13 * traces)

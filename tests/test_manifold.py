@@ -58,6 +58,7 @@ SETS: dict[str, tuple[Array, Array]] = {
     "clusters": (clusters(0), clusters(1)),
     "huge": (1e25 * normal(0), 1e25 * normal(1)),
     "tiny": (1e-25 * normal(0), 1e-25 * normal(1)),
+    "very far apart": (1e6 * normal(0) + 1e19, 1e6 * normal(1)),
     "one outlier": (np.concatenate([normal(0), [[1e6] * 6]]), normal(1)),
     "one dimension": (normal(0, d=1), normal(1, d=1)),
 }
@@ -68,7 +69,7 @@ def tile_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "many tiles":
         monkeypatch.setattr(distances, "TILE_ROWS", 32)
         monkeypatch.setattr(distances, "TILE_COLUMNS", 48)
-        monkeypatch.setattr(distances, "_UNDECIDED", 2)  # so that float64 tiles and exact pruning are used as well
+        monkeypatch.setattr(distances, "UNDECIDED", 1)  # so that float64 tiles and exact pruning are used as well
     return str(request.param)
 
 
@@ -127,7 +128,7 @@ def test_rounded_features_of_any_kind(seed: int, k: int, decimals: int) -> None:
 def test_the_bounds_hold_the_truth(name: str, precision: str) -> None:
     generated, reference = SETS[name]
     bounds = Bounds(a := PointSet(generated), b := PointSet(reference))
-    truth = squared(a.rows, b.rows)
+    truth = squared(a.rows(slice(None)), b.rows(slice(None)))
     compute: Callable[[slice, slice], distances.Tile] = getattr(bounds, precision)
     for rows, columns in spans(len(a), len(b)):
         tile = compute(rows, columns)
@@ -151,10 +152,35 @@ def test_float32_products_decide_almost_everything(monkeypatch: pytest.MonkeyPat
     assert sum(asked) < 1.2 * (5 + 1) * 1300  # the k radii and the nearest, which are wanted exactly, and little else
 
 
+@pytest.mark.parametrize("noise", [1e-3, 1e-9])
+def test_collapsed_sets_neither_fill_the_memory_nor_ask_for_every_distance(
+    noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight tight clusters in the order of their classes, as in a folder sorted by class."""
+    monkeypatch.setattr(distances, "TILE_ROWS", 128)
+    monkeypatch.setattr(distances, "TILE_COLUMNS", 256)
+    rng = np.random.default_rng(0)
+    count, k = 2048, 5
+    values = np.repeat(rng.standard_normal((8, 32)), count // 8, axis=0) + noise * rng.standard_normal((count, 32))
+    most = 0
+    add = distances.Nearest._add
+
+    def watching(self: distances.Nearest, *pairs: NDArray[np.generic]) -> None:
+        nonlocal most
+        add(self, *pairs)
+        most = max(most, sum(len(pairs[0]) for pairs in self._pairs))
+
+    monkeypatch.setattr(distances.Nearest, "_add", watching)
+    found = squared_radii(points := PointSet(values), k)
+    np.testing.assert_array_equal(found[points.inverse, k - 1], radii(values, k))
+    assert most <= distances._KEPT * count * k
+
+
 def test_radii_count_twins() -> None:
     points = PointSet(np.array([[0.0], [0.0], [0.0], [1.0], [3.0]]))
     assert len(points) == 3
-    np.testing.assert_array_equal(squared_radii(points, 4), [[0, 0, 1, 9], [1, 1, 1, 4], [4, 9, 9, 9]])
+    found = squared_radii(points, 4)[points.inverse]
+    np.testing.assert_array_equal(found, [[0, 0, 1, 9]] * 3 + [[1, 1, 1, 4], [4, 9, 9, 9]])
 
 
 def test_too_few_rows_and_wrong_questions_are_refused() -> None:
