@@ -76,7 +76,8 @@ class ZipSource(Entries):
             if method == zipfile.ZIP_DEFLATED:
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
         except (OSError, ValueError, zlib.error) as error:
-            raise Undecodable(f"damaged in the archive: {error}") from error
+            transient = isinstance(error, OSError)
+            raise Undecodable(f"damaged in the archive: {error}", transient=transient) from error
         if len(content) != size or zlib.crc32(content) != checksum:
             raise Undecodable("damaged in the archive: its checksum does not hold")
         return content
@@ -99,7 +100,7 @@ class TarSource(Entries):
         try:
             content = self._file.read(start, size)
         except OSError as error:
-            raise Undecodable(f"cannot be read: {error.strerror or error}") from error
+            raise Undecodable(f"cannot be read: {error.strerror or error}", transient=True) from error
         if len(content) != size:
             raise Undecodable("cut off: the archive became shorter")
         return content

@@ -75,14 +75,19 @@ def as_feature_pair(generated: Any, reference: Any) -> tuple[NDArray[Any], NDArr
     return g, r
 
 
-def require_finite(features: NDArray[Any], *, what: str) -> None:
-    """Raise `NonFiniteFeatures`, saying where, unless every value of ``(N, D)`` is finite."""
+def require_finite(features: NDArray[Any], *, what: str, squares: bool = True) -> None:
+    """Raise `NonFiniteFeatures`, saying where, unless every value of ``(N, D)`` is finite.
+
+    Raises `InputError` where ``squares`` are needed and would overflow.
+    """
     if features.size == 0:
         return
     low, high = float(features.min()), float(features.max())  # NaN wins in both
     if -_LARGEST < low and high < _LARGEST:
         return
     if np.isfinite(low) and np.isfinite(high):
+        if not squares:
+            return
         raise InputError(
             f"{what}: values from {low:.3g} to {high:.3g}, whose squares overflow. Divide all features by one number."
         )
@@ -104,7 +109,7 @@ def as_image(value: Any, *, what: str = "image") -> ImageArray:
         if pixels.ndim == 3 and pixels.shape[0] == 3:
             hint = " This looks like (3, H, W): pass image.transpose(1, 2, 0)."
         raise UnreadableInput(f"{what}: expected (H, W, 3) or (H, W), got {image.shape}.{hint}")
-    (checked,) = as_image_batch(pixels[None], what=what)
+    checked: ImageArray = as_image_batch(pixels[None], what=what)[0]
     return checked
 
 

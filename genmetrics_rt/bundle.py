@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genmetrics_rt.errors import DamagedBundle, MissingBundle
+from genmetrics_rt.errors import DamagedBundle, InputError, MissingBundle
 
 SCHEMA = "genmetrics.bundle/1"
 KINDS = ("extractor", "kernel", "distance", "generator")
@@ -120,7 +120,7 @@ class Manifest:
         if name is None:
             return next((entry for entry in protocols.values() if entry.default), next(iter(protocols.values())))
         if name not in protocols:
-            raise DamagedBundle(
+            raise InputError(
                 f"Extractor {self.name!r} has no protocol {name!r}. It supports: {', '.join(sorted(protocols))}."
             )
         return protocols[name]

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.write_bytes(content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"
+    file = open(temporary, "xb")  # not mkstemp, whose files are private: here the user's umask decides who may read
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; the reader may be another user
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

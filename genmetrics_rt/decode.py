@@ -35,7 +35,6 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -50,8 +49,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 178_956_970  # of one image: where Pillow, too, speaks of a decompression bomb
 ALPHA_RULES = ("white", "drop")
+RULES = 1  # raise it when a rule above, or one of `resize`, changes: features in the cache are then computed again
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PSD", "QOI")
-_TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")  # TGA has no signature: only tried where the name says so
 
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -83,10 +82,19 @@ def decode(raw: RawImage, *, alpha: str) -> ImageArray:
         except Undecodable:
             raise
         except Exception as error:  # OSError, ValueError, SyntaxError, struct.error, IndexError, …: by format
-            raise Undecodable(_reason(error)) from error
+            raise Undecodable(_reason(error), transient=_is_transient(error)) from error
     if opacity is not None and alpha == "white":
         colours = _on_white(colours, opacity)
     return np.ascontiguousarray(colours)
+
+
+def rules_in_force() -> str:
+    """All that the pixels depend on beside the bytes: our rules, Pillow's codecs, and its settings in this process."""
+    import PIL
+    from PIL import Image, ImageFile
+
+    settings = f"{ImageFile.LOAD_TRUNCATED_IMAGES} {Image.MAX_IMAGE_PIXELS}"
+    return f"rules {RULES}, Pillow {PIL.__version__} {' '.join(_known_formats())}, {settings}"
 
 
 def _colours_and_opacity(raw: RawImage) -> tuple[ImageArray, NDArray[np.uint8] | None]:
@@ -94,7 +102,7 @@ def _colours_and_opacity(raw: RawImage) -> tuple[ImageArray, NDArray[np.uint8] |
     from PIL import Image
 
     # Open.
-    tga = ("TGA",) if PurePosixPath(raw.name).suffix.lower() in _TGA_SUFFIXES else ()
+    tga = ("TGA",) if raw.may_be_tga else ()
     image: Image.Image = Image.open(io.BytesIO(raw.encoded), formats=_known_formats() + tga)
     kind = image.format
     if 0 in image.size:
@@ -218,6 +226,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     return f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})"
+
+
+def _is_transient(error: Exception) -> bool:
+    """Whether the machine failed rather than the image. Pillow's own OSErrors, of damaged files, carry no errno."""
+    if isinstance(error, OSError):
+        return error.errno is not None or "out of memory" in str(error)
+    return isinstance(error, MemoryError | ImportError)
 
 
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filterwarnings` would write it

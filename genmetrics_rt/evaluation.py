@@ -17,7 +17,7 @@ from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.galleries import build_galleries
 from genmetrics_rt.metrics.metric import Comparison
-from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, side_length
+from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_features, side_length
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, Report, Runtime, SideSummary
@@ -51,8 +51,8 @@ def evaluate(
         Each a folder, ``.zip``, ``.tar``, ``.npy``/``.npz``, uint8 array (N, H, W, 3), float features (N, D),
         `Reference`, generator bundle, or the name of a shipped example; see `genmetrics_rt.sides`.
     extractor
-        Feature network: a shipped name or the folder of a bundle. Default: `GENMETRICS_EXTRACTOR`, else the one a
-        saved `Reference` was made with, else ``"scattering"``. It never depends on what happens to be cached.
+        Feature network: a shipped name or the folder of a bundle. Default: the one that a saved `Reference` was made
+        with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``. It never depends on what happens to be cached.
     protocol
         One of the extractor's protocols; None is its default.
     metrics
@@ -118,7 +118,8 @@ def make_reference(
     opened = open_side(side)
     preparation.choose_extractor(opened)
     done = preparation.features(opened, "reference", samples=None)
-    return Reference(features=done.features, extractor=done.extractor, summary=done.summary)
+    settings = preparation.overrides()
+    return Reference(features=done.features, extractor=done.extractor, summary=done.summary, settings=settings)
 
 
 def extract_features(side: Any, **options: Any) -> Features:
@@ -223,9 +224,8 @@ def _report(
             f"{generated.summary.source} has {generated.features.dimension} feature dimensions and "
             f"{reference.summary.source} has {reference.features.dimension}. Both must come from the same network."
         )
-    _require_same_features(generated.extractor, reference.extractor)
-    extractor = generated.extractor if generated.extractor.numeric_id != GIVEN else reference.extractor
-    settings = settings_for(preparation.overrides())
+    extractor = _common_extractor(generated.extractor, reference.extractor)
+    settings = settings_for(preparation.overrides(), seed=preparation.seed)
     keys = choose_metrics(metrics, has_logits=generated.features.logits is not None, space=extractor.name)
     comparison = Comparison(generated.features, reference.features, extractor.name, preparation.seed, settings)
     scores, curves = score(comparison, keys, extractor)
@@ -240,6 +240,7 @@ def _report(
         fingerprint=report_fingerprint(extractor, settings),
         curves=curves,
         galleries=build_galleries(comparison, generated.source, reference.source) if neighbours else (),
+        seed=preparation.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         runtime=Runtime(
@@ -254,12 +255,15 @@ def _report(
     )
 
 
-def _require_same_features(generated: ExtractorSummary, reference: ExtractorSummary) -> None:
-    if GIVEN in (generated.numeric_id, reference.numeric_id):
-        return  # only the user knows; the dimensions agree
-    if (generated.numeric_id, generated.protocol) != (reference.numeric_id, reference.protocol):
-        raise FeatureMismatch(
-            f"The generated side was made with {generated.name} ({generated.protocol}), the reference with "
-            f"{reference.name} ({reference.protocol}). Numbers from different features mean nothing together: make "
-            "one of them again with the extractor of the other."
-        )
+def _common_extractor(generated: ExtractorSummary, reference: ExtractorSummary) -> ExtractorSummary:
+    """Whose features both sides are. Only the user knows of given ones, so a number made with them says so."""
+    if (generated.numeric_id, generated.protocol) == (reference.numeric_id, reference.protocol):
+        return generated
+    for given, other in ((generated, reference), (reference, generated)):
+        if given.numeric_id == GIVEN:
+            return given_features(given.dimension, taken_for=other.name)
+    raise FeatureMismatch(
+        f"The generated side was made with {generated.name} ({generated.protocol}), the reference with "
+        f"{reference.name} ({reference.protocol}). Numbers from different features mean nothing together: make "
+        "one of them again with the extractor of the other."
+    )

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.arrays import FeatureArray, ImageArray
+from genmetrics_rt.arrays import FeatureArray, ImageArray, as_image, as_image_batch
 from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
 from genmetrics_rt.cache import FeatureCache
-from genmetrics_rt.decode import decode
+from genmetrics_rt.decode import decode, rules_in_force
 from genmetrics_rt.errors import DamagedBundle, InputError, NonFiniteFeatures, UnreadableInput
 from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.report import ExtractorSummary, SkippedImage
 from genmetrics_rt.resize import resize, to_tensor
-from genmetrics_rt.sources import ImageSource, Undecodable
-from genmetrics_rt.threads import available_threads
+from genmetrics_rt.sources import Entries, ImageSource, Undecodable, unreadable_digest
+from genmetrics_rt.threads import threads_or_default
 
 CHUNK = 128  # images per cache entry; two chunks of tensors are in memory at a time
 DEFAULT_BATCH_SIZE = 32  # images per call of the network
@@ -71,11 +71,17 @@ class FeatureExtractor:
         Name of a shipped extractor, or the path of a bundle.
     protocol
         One of the protocols of its manifest; None is its default.
-    device, backend, threads
+    device, backend
         As in `genmetrics_rt.frozen.open_graph`.
+    threads
+        Threads that decode, and threads inside one call of the network; None is `available_threads`.
     batch_size
-        Images per call of the network. Every call has this size (the last is padded), so features do not depend on
-        how many images there are; they do not depend on ``batch_size`` beyond 1e-5.
+        Images per call of the network, at most 128, the size of a chunk: more is taken as 128. Every call has this
+        size (the last of a chunk is padded), so features do not depend on how many images there are; they do not
+        depend on ``batch_size`` beyond 1e-5.
+    spinning
+        As in `genmetrics_rt.frozen.open_graph`: idle threads of the network spin for the next call. Worth it only for
+        a job that has the machine to itself; `evaluate` leaves it off.
 
     Opens no socket.
     """
@@ -101,8 +107,8 @@ class FeatureExtractor:
         manifest = bundle.manifest
         self.bundle = bundle
         self.protocol: Protocol = manifest.protocol(protocol)
-        self.batch_size = batch_size
-        self.threads = threads or available_threads()
+        self.batch_size = min(batch_size, CHUNK)  # a batch never crosses chunks: what is more would only be padding
+        self.threads = threads_or_default(threads)
         self._graph = open_graph(bundle, backend=backend, device=device, threads=self.threads, spinning=spinning)
         self._input = manifest.inputs[0].name
         self._taps = manifest.taps
@@ -129,11 +135,16 @@ class FeatureExtractor:
         return self._graph.backend
 
     def prepare(self, image: ImageArray) -> NDArray[np.float32]:
-        """One decoded uint8 (H, W, 3) image → the tensor that the graph takes, by the protocol."""
-        return to_tensor(resize(image, self.protocol), self.protocol)
+        """One uint8 image (H, W, 3), or grey (H, W) or (H, W, 1) → the tensor that the graph takes, by the protocol."""
+        return to_tensor(resize(as_image(image), self.protocol), self.protocol)
 
     def __call__(self, images: Iterable[ImageArray]) -> tuple[FeatureArray, FeatureArray | None]:
-        """uint8 images (H, W, 3), of any and even unlike sizes → features (N, D) and logits (N, C) or None."""
+        """uint8 images as for `prepare`, of any and even unlike sizes → features (N, D) and logits (N, C) or None.
+
+        One array is a batch, as in `Evaluation.update`: (N, H, W, 3), (N, H, W) or a single (H, W, 3).
+        """
+        if hasattr(images, "shape"):
+            images = as_image_batch(images)
         tensors = [self.prepare(image) for image in images]
         return self.run(np.stack(tensors)) if tensors else self._nothing()
 
@@ -189,10 +200,11 @@ class FeatureExtractor:
         try:
             for chunk in _one_ahead(self._chunks(source, positions, cache, hashing, decoding)):
                 block = chunk.stored or self._compute(chunk, source, meter)
-                if chunk.stored is None:
-                    cache.put(chunk.key, block.arrays())
-                else:
-                    meter.advance(len(chunk.positions), cached=True)
+                if chunk.stored is not None:
+                    meter.advance(cached=len(chunk.positions))
+                elif not chunk.transient:
+                    # Under the digests of what was decoded, which those of the look-up are not if a file changed since.
+                    cache.put(self._key(chunk.digests), block.arrays())
                 not_used = chunk.named(block.skipped, source)
                 _refuse_skipped(strict, source, not_used)
                 skipped.extend(not_used)
@@ -225,24 +237,40 @@ class FeatureExtractor:
         for start in range(0, len(positions), CHUNK):
             digests = coming.result()
             coming = hashing.submit(digests_of, start + CHUNK)
-            key = self._key(digests)
-            stored = _Block.from_arrays(cache.get(key))
+            stored = _Block.from_arrays(cache.get(self._key(digests)))
             some = positions[start : start + CHUNK]
-            jobs = [] if stored else [decoding.submit(self._prepare_entry, source, position) for position in some]
-            yield _Chunk(some, digests, key, stored, jobs)
+            jobs = []
+            if stored is None:
+                pairs = zip(some, digests, strict=True)
+                jobs = [decoding.submit(self._prepare_entry, source, *pair) for pair in pairs]
+            yield _Chunk(some, digests, stored, jobs)
 
     def _key(self, digests: Sequence[str]) -> str:
-        """Content, numeric id (which holds the protocol) and backend: what the features depend on, to rounding."""
-        text = "\n".join(["genmetrics.features/1", self.summary.numeric_id, self.backend, self.device, *digests])
+        """What the features depend on: content, decoding, numeric id (which holds the protocol), graph and its backend.
+
+        Left out on purpose, since they move features by rounding only: batch size, threads, and the versions of
+        onnxruntime and torch.
+        """
+        graph = self.bundle.file_of_form(self.backend)  # by its form; the numeric id only holds that of onnx
+        content = self.bundle.manifest.record["files"][graph]["sha256"]
+        made_by = [self.summary.numeric_id, self.backend, content, self.device, rules_in_force()]
+        text = "\n".join(["genmetrics.features/2", *made_by, *digests])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _prepare_entry(self, source: ImageSource, position: int) -> NDArray[np.float32] | str:
-        """The tensor of one image, or why it cannot be used."""
+    def _prepare_entry(self, source: ImageSource, position: int, digest: str) -> _Prepared:
+        """The tensor of one image, or why it cannot be used, with the digest of what was really read."""
+        # Stored images are read a second time here, after their digest was taken, and may have changed between. The
+        # digest of a generated image is that of its recipe, which gives the same image every time.
+        is_stored = isinstance(source, Entries)
         try:
             raw = source.read(position)
-            return self.prepare(decode(raw, alpha=self.protocol.alpha))
         except Undecodable as error:
-            return str(error)
+            return _Prepared(unreadable_digest(error), reason=str(error), transient=error.transient)
+        found = raw.digest if is_stored else digest
+        try:
+            return _Prepared(found, self.prepare(decode(raw, alpha=self.protocol.alpha)))
+        except Undecodable as error:
+            return _Prepared(found, reason=str(error), transient=error.transient)
 
     def _compute(self, chunk: _Chunk, source: ImageSource, meter: _Meter) -> _Block:
         values, logits, used, skipped = [], [], np.zeros(len(chunk.positions), bool), []
@@ -253,18 +281,20 @@ class FeatureExtractor:
             values.append(features)
             if classes is not None:
                 logits.append(classes)
-            meter.advance(len(batch))
+            meter.advance(computed=len(batch))
             batch.clear()
 
         for row, job in enumerate(chunk.jobs):
-            tensor = job.result()
+            image = job.result()
             chunk.jobs[row] = _DONE  # lets go of the tensor as soon as it is in a batch
-            if isinstance(tensor, str):
-                skipped.append((row, tensor))
-                meter.advance(1)
+            chunk.digests[row] = image.digest
+            if image.tensor is None:
+                skipped.append((row, image.reason))
+                chunk.transient |= image.transient
+                meter.advance(skipped=1)
                 continue
             used[row] = True
-            batch.append(tensor)
+            batch.append(image.tensor)
             if len(batch) == self.batch_size:
                 flush()
         if batch:
@@ -280,15 +310,25 @@ class FeatureExtractor:
         return block
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """One image after reading and decoding: a tensor, or the reason why there is none."""
+
+    digest: str  # of the bytes that were decoded
+    tensor: NDArray[np.float32] | None = None
+    reason: str = ""
+    transient: bool = False  # see `Undecodable`
+
+
 @dataclass
 class _Chunk:
     """Consecutive positions of a source: already in the cache, or on their way through the decoding threads."""
 
     positions: Sequence[int]
     digests: list[str]
-    key: str
     stored: _Block | None
-    jobs: list[Future[NDArray[np.float32] | str]]
+    jobs: list[Future[_Prepared]]
+    transient: bool = False  # an image is missing that may be there the next time: nothing to store
 
     def named(self, skipped: Sequence[tuple[int, str]], source: ImageSource) -> list[SkippedImage]:
         """The images of this chunk that were not used, by the names that they have today."""
@@ -343,17 +383,15 @@ class _Meter:
     def seconds(self) -> float:
         return time.perf_counter() - self._start
 
-    def advance(self, count: int, *, cached: bool = False) -> None:
-        self._done += count
-        if cached:
-            self._cached += count
-        else:
-            self.computed += count
+    def advance(self, *, computed: int = 0, cached: int = 0, skipped: int = 0) -> None:
+        self._done += computed + cached + skipped
+        self._cached += cached
+        self.computed += computed
         now = self.seconds()
         if self._callback is None or (now - self._last < 0.1 and self._done < self._total):
             return
         self._last = now
-        # The cached part takes no time worth counting; the rate that matters is that of the network.
+        # The other images take no time worth counting; the rate that matters is that of the network.
         rate = self.computed / now if now > 0 and self.computed else 0.0
         left = (self._total - self._done) / rate if rate else None
         self._callback(Progress(self._stage, self._done, self._total, rate, left, self._cached))

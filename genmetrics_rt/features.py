@@ -60,6 +60,7 @@ class FeatureCollector:
         self._values: list[NDArray[np.floating]] = []
         self._logits: list[FeatureArray] = []
         self._index: list[NDArray[np.int64]] = []
+        self._priorities: list[NDArray[np.uint64]] = []  # of each row, for life: the smallest ones make the sample
         self._kept = 0
         self._accumulator: StatisticsAccumulator | None = None  # only once rows have to be let go
         self.num_images = 0  # rows that arrived
@@ -82,7 +83,7 @@ class FeatureCollector:
         if index is None:
             index = np.arange(self._next_index, self._next_index + len(values), dtype=np.int64)
         self._next_index = max(self._next_index, int(index[-1]) + 1)
-        self._append(values, logits, index)
+        self._append(values, logits, index, _priority(index, self._seed))
         self.num_images += len(values)
         if self._accumulator is not None:
             self._accumulator.update(values)
@@ -105,7 +106,9 @@ class FeatureCollector:
         mine.merge(theirs)
         self._accumulator = mine
         for row, block in enumerate(other._values):
-            self._append(block, other._logits[row] if other._logits else None, other._index[row] + offset)
+            logits = other._logits[row] if other._logits else None
+            # With the priorities that they have survived by: new ones would favour our rows over theirs.
+            self._append(block, logits, other._index[row] + offset, other._priorities[row])
         self.num_images += other.num_images
         self._next_index += other._next_index
         self._thin_out()
@@ -126,11 +129,18 @@ class FeatureCollector:
             all_statistics=self._accumulator.result() if self._accumulator is not None else None,
         )
 
-    def _append(self, values: NDArray[np.floating], logits: FeatureArray | None, index: NDArray[np.int64]) -> None:
+    def _append(
+        self,
+        values: NDArray[np.floating],
+        logits: FeatureArray | None,
+        index: NDArray[np.int64],
+        priorities: NDArray[np.uint64],
+    ) -> None:
         if (logits is None) != (not self._logits) and self._values:
             raise FeatureMismatch("Some blocks have class logits and others have none.")
         self._values.append(values)
         self._index.append(index)
+        self._priorities.append(priorities)
         if logits is not None:
             self._logits.append(logits)
         self._kept += len(values)
@@ -146,6 +156,7 @@ class FeatureCollector:
     def _consolidate(self) -> None:
         self._values = [np.concatenate(self._values)] if len(self._values) > 1 else self._values
         self._index = [np.concatenate(self._index)] if len(self._index) > 1 else self._index
+        self._priorities = [np.concatenate(self._priorities)] if len(self._priorities) > 1 else self._priorities
         self._logits = [np.concatenate(self._logits)] if len(self._logits) > 1 else self._logits
 
     def _thin_out(self) -> None:
@@ -153,10 +164,10 @@ class FeatureCollector:
         self._consolidate()
         if self._kept <= self._max_kept:
             return
-        priority = _priority(self._index[0], self._seed)
-        kept = np.sort(np.argpartition(priority, self._max_kept)[: self._max_kept])
+        kept = np.sort(np.argpartition(self._priorities[0], self._max_kept)[: self._max_kept])
         self._values = [self._values[0][kept]]
         self._index = [self._index[0][kept]]
+        self._priorities = [self._priorities[0][kept]]
         self._logits = [self._logits[0][kept]] if self._logits else []
         self._kept = len(kept)
 

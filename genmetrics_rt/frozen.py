@@ -6,9 +6,11 @@ A guest in other people's processes: explicit thread counts, no spinning, no pro
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from genmetrics_rt.bundle import Bundle, TensorSpec
 from genmetrics_rt.errors import DamagedBundle, DeviceUnavailable, GenmetricsError, InputError, MissingPackage
 from genmetrics_rt.onnx_file import check_external_data
-from genmetrics_rt.threads import available_threads
+from genmetrics_rt.threads import threads_or_default
 
 Backend = Literal["onnx", "torchscript"]
 
@@ -52,7 +54,7 @@ def open_graph(
     device
         ``"auto"`` (CUDA if it works, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
     threads
-        Threads inside one call; default `available_threads`. The TorchScript backend leaves this to torch,
+        Threads inside one call; None is `available_threads`. The TorchScript backend leaves this to torch,
         whose only setting is process-wide.
     spinning
         Let idle threads spin for the next call: faster for a batch job, costly in a service.
@@ -60,14 +62,17 @@ def open_graph(
     Raises
     ------
     DeviceUnavailable
-        The device is not there. There is no silent fall-back.
+        The device that was named is not there. There is no silent fall-back.
+    InputError
+        An unknown backend or device, or fewer than one thread.
     MissingPackage
-        onnxruntime (or torch) is not installed.
+        onnxruntime (or torch) is not installed, or too old for a bundle with a weights file.
     DamagedBundle
         A hash, size, or the graph itself does not hold.
     """
+    count = threads_or_default(threads)
     if backend == "onnx":
-        return OnnxGraph(bundle, device=device, threads=threads or available_threads(), spinning=spinning)
+        return OnnxGraph(bundle, device=device, threads=count, spinning=spinning)
     if backend == "torchscript":
         return TorchScriptGraph(bundle, device=device)
     raise InputError(f"Unknown backend {backend!r}. Use 'onnx' or 'torchscript'.")
@@ -105,19 +110,17 @@ class OnnxGraph:
         options.log_severity_level = 3
         options.use_deterministic_compute = True
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        weights = _hand_over_weights(onnxruntime, options, bundle, name)
 
-        self.device, providers = _providers(onnxruntime, device)
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+            self._session, self.device = _open_session(onnxruntime, content, options, device)
+        except GenmetricsError:
+            raise
         except Exception as error:  # onnxruntime raises a dozen unrelated types here
             raise DamagedBundle(
                 f"ONNX Runtime refuses {name} of bundle {bundle.name!r}: {_first_line(error)}"
             ) from error
-        if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
-            raise DeviceUnavailable(
-                f"{self.device} was asked for, but ONNX Runtime could only open {self._session.get_providers()[0]}. "
-                "Its CUDA libraries are probably missing: run `genmetrics doctor`, or use --device cpu."
-            )
+        del weights  # ONNX Runtime reads them while it opens the session, and no longer
         self._inputs = bundle.manifest.inputs
         self._outputs = [output.name for output in bundle.manifest.outputs]
 
@@ -173,6 +176,52 @@ class TorchScriptGraph:
         return {name: output.cpu().numpy() for name, output in zip(self._outputs, outputs, strict=True)}
 
 
+def _hand_over_weights(onnxruntime: Any, options: Any, bundle: Bundle, graph: str) -> bytes | None:
+    """Give the session the bundle's weights file in memory, its hash checked. The bytes must live until it is open.
+
+    A session that is made from bytes would otherwise look for ``weights.bin`` in the current directory, whoever put it
+    there.
+    """
+    name = bundle.file_of_form("weights")
+    if name is None:
+        return None
+    if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+        raise MissingPackage(
+            f"Bundle {bundle.name!r} keeps its weights beside the graph, which onnxruntime {onnxruntime.__version__} "
+            "cannot be given in memory. Run: pip install --upgrade 'onnxruntime>=1.24'  (or 'onnxruntime-gpu>=1.24')"
+        )
+    weights = bundle.read(name)
+    options.add_external_initializers_from_files_in_memory([name], [weights], [len(weights)])
+    # For tensors inside the branches of an If or Loop it turns to the disk all the same. The graph file is no folder,
+    # so it finds nothing there and refuses the graph.
+    folder = os.path.abspath(bundle.path / graph)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    return weights
+
+
+def _open_session(onnxruntime: Any, content: bytes, options: Any, device: str) -> tuple[Any, str]:
+    """An ONNX Runtime session, and the device that it really runs on."""
+    where, providers = _providers(onnxruntime, device)
+    with contextlib.nullcontext() if where == "cpu" else _standard_output_kept_clean():
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+    # Else a call that fails would open the session again: on the CPU, and from weights that are no longer in memory.
+    session.disable_fallback()
+    found = session.get_providers()[0]
+    if where != "cpu" and found != "CUDAExecutionProvider":
+        if device != "auto":
+            raise DeviceUnavailable(
+                f"{where} was asked for, but ONNX Runtime could only open {found}. "
+                "Its CUDA libraries are probably missing: run `genmetrics doctor`, or use --device cpu."
+            )
+        where = "cpu"
+    return session, where
+
+
+def _standard_output_kept_clean() -> contextlib.AbstractContextManager[Any]:
+    """ONNX Runtime prints what fails with CUDA; standard output may be somebody's JSON."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
 def _providers(onnxruntime: Any, device: str) -> tuple[str, list[Any]]:
     """The device that will be used and ONNX Runtime's word for it ("execution provider", used in this file only)."""
     kind, index = _parse_device(device)
@@ -185,7 +234,8 @@ def _providers(onnxruntime: Any, device: str) -> tuple[str, list[Any]]:
     if kind == "cpu" or not available:
         return "cpu", ["CPUExecutionProvider"]
     if hasattr(onnxruntime, "preload_dlls"):  # CUDA libraries that came with pip are found only after this
-        onnxruntime.preload_dlls()
+        with _standard_output_kept_clean():
+            onnxruntime.preload_dlls()
     # TF32 is on by default in ONNX Runtime and moves features in the third digit.
     options = {"device_id": index, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     return f"cuda:{index}", [("CUDAExecutionProvider", options), "CPUExecutionProvider"]

@@ -78,5 +78,5 @@ def _matrix(values: ArrayLike, what: str, *, excluded: float | None = None) -> N
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InputError(f"{what} must be a matrix with at least one row and column, not of shape {matrix.shape}.")
-    require_finite(matrix if excluded is None else np.where(matrix == excluded, 0, matrix), what=what)
+    require_finite(matrix if excluded is None else np.where(matrix == excluded, 0, matrix), what=what, squares=False)
     return matrix

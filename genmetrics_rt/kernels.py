@@ -87,7 +87,9 @@ class NumpyKernels:
         values = np.asarray(logits, dtype=np.float64)
         if values.ndim != 2 or 0 in values.shape:
             raise InputError(f"Logits must be a matrix with at least one row and column, not of shape {values.shape}.")
-        require_finite(np.where(values == -np.inf, 0, values), what="Logits")  # −∞: a class that is ruled out
+        require_finite(
+            np.where(values == -np.inf, 0, values), what="Logits", squares=False
+        )  # −∞: a class that is ruled out
         shifted = values - values.max(axis=1, keepdims=True)
         log_conditional = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # (N, C) ln p(y|x)
         conditional = np.exp(log_conditional)
@@ -161,5 +163,5 @@ def _checked(covariance: FloatArray) -> FloatArray:
     matrix = np.atleast_2d(np.asarray(covariance, dtype=np.float64))
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"A covariance is a square matrix, not one of shape {np.shape(covariance)}.")
-    require_finite(matrix, what="A covariance")
+    require_finite(matrix, what="A covariance", squares=False)
     return matrix

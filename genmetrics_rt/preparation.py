@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.cache import FeatureCache, cache_home
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
@@ -58,25 +58,55 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self.store = FeatureCache(cache_home() if self.cache else None)
-        if self.num_images is not None and self.num_images < 1:
-            raise InputError(f"num_images is {self.num_images}; it must be at least 1.")
+        self._space = "given"
+        self._settings: Mapping[str, Any] = {}  # of metrics, fixed by the protocol
+        if self.num_images is not None and (type(self.num_images) is not int or self.num_images < 1):
+            raise InputError(f"num_images is {self.num_images!r}; it must be a whole number of at least 1.")
+        if type(self.seed) is not int or self.seed < 0:
+            raise InputError(f"seed is {self.seed!r}; it must be a whole number of at least 0.")
 
     def choose_extractor(self, *sides: Side) -> None:
         """Settle which extractor is meant, and open it if any side consists of images."""
-        if any(isinstance(side, FeatureRows) for side in sides) and not all(
-            isinstance(side, FeatureRows | Reference) for side in sides
-        ):
+        saved = [side for side in sides if isinstance(side, Reference)]
+        features = [side for side in sides if isinstance(side, FeatureRows)]
+        images = len(sides) - len(saved) - len(features)
+        if features and images:
             raise FeatureMismatch(
                 "One side consists of features and the other of images. Give images on both sides, or features on both."
             )
+        if images and any(side.extractor.numeric_id == GIVEN for side in saved):
+            raise FeatureMismatch(
+                "The saved reference holds features that its maker gave, and nobody knows from which network. Give "
+                "features of the same network on the other side, or make the reference again from its images."
+            )
+        if not images:
+            self._without_images(saved)
+            return
         if self.extractor is None:
-            made_with = [side.extractor for side in sides if isinstance(side, Reference)]
             default = os.environ.get("GENMETRICS_EXTRACTOR") or DEFAULT_EXTRACTOR
-            self.extractor = made_with[0].name if made_with else default
-            if made_with and self.protocol is None:
-                self.protocol = made_with[0].protocol
-        if any(not isinstance(side, FeatureRows | Reference) for side in sides):
-            self.open_extractor()
+            self.extractor = saved[0].extractor.name if saved else default
+            if saved and self.protocol is None:
+                self.protocol = saved[0].extractor.protocol
+        opened = self.open_extractor()
+        self._space, self._settings = opened.summary.name, opened.protocol.metrics
+
+    def _without_images(self, saved: Sequence[Reference]) -> None:
+        """Both sides are features already: nothing is extracted, so an extractor can only be named, not chosen."""
+        if saved:
+            self._space, self._settings = saved[0].extractor.name, saved[0].settings
+        if self.extractor is None and self.protocol is None:
+            return
+        asked = self.protocol
+        made_with = {side.extractor.protocol for side in saved}
+        if self.extractor is not None:
+            bundle = self.extractor if isinstance(self.extractor, Bundle) else load_bundle(self.extractor)
+            asked, made_with = bundle.name, {side.extractor.name for side in saved}
+        if asked not in made_with:
+            origin = f", made with {', '.join(sorted(made_with))}" if made_with else ""
+            raise InputError(
+                f"{asked!r} cannot be applied: the sides are features already{origin}. Leave it out, or give the "
+                "images."
+            )
 
     def open_extractor(self) -> FeatureExtractor:
         if self.opened is None:
@@ -93,7 +123,8 @@ class Preparation:
 
     @property
     def space(self) -> str:
-        return self.opened.summary.name if self.opened else str(self.extractor)
+        """Whose features they are, in a word: the extractor's name, or "given"."""
+        return self._space
 
     def has_logits(self, side: Side | None) -> bool:
         if isinstance(side, Reference):
@@ -101,7 +132,8 @@ class Preparation:
         return self.opened is not None and "logits" in self.opened.bundle.manifest.taps
 
     def overrides(self) -> Mapping[str, Any]:
-        return self.opened.protocol.metrics if self.opened else {}
+        """Settings of metrics that the protocol fixes."""
+        return self._settings
 
     def features(self, side: Side, stage: str, *, samples: int | None) -> PreparedSide:
         """Turn an opened side into features. ``samples``: how many a generator should make if nobody said."""
@@ -114,7 +146,13 @@ class Preparation:
         if isinstance(side, GeneratorRequest):
             count = self.num_images or min(samples or MAX_DEFAULT_SAMPLES, MAX_DEFAULT_SAMPLES)
             source: ImageSource = GeneratorSource(
-                side.bundle, count, seed=self.seed, device=self.device, backend=self.backend, threads=self.threads
+                side.bundle,
+                count,
+                # Another seed on the reference side, so that a generator never meets its own samples there.
+                seed=self.seed + (stage == "reference"),
+                device=self.device,
+                backend=self.backend,
+                threads=self.threads,
             )
             return self._images(source, stage, sampled=True)
         return self._images(side, stage, sampled=False)
@@ -146,13 +184,13 @@ class Preparation:
         collector = FeatureCollector(seed=self.seed)
         collector.update(values[index], index=index, what=side.name)
         summary = SideSummary(num_images=len(index), source=side.name, content_hash="")
-        return PreparedSide(collector.result(), _given(values.shape[1]), summary)
+        return PreparedSide(collector.result(), given_features(values.shape[1]), summary)
 
 
-def _given(dimension: int) -> ExtractorSummary:
+def given_features(dimension: int, taken_for: str = "") -> ExtractorSummary:
     return ExtractorSummary(
         name="features",
-        title="features given by the user",
+        title="features given by the user" + (f", taken to be those of {taken_for}" if taken_for else ""),
         label="the numbers mean what these features mean",
         numeric_id=GIVEN,
         protocol="none",

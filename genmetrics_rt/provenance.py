@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 from genmetrics_rt.version import __version__
 
@@ -24,6 +26,12 @@ def library_versions() -> dict[str, str]:
 
 def peak_memory() -> int | None:
     """Peak resident memory of this process in bytes, where the platform tells."""
+    try:  # Linux. Its ru_maxrss survives fork and exec, so it may be the peak of the program that started this one.
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        status = ""
+    if high_water := re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE):
+        return int(high_water[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows

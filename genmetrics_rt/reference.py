@@ -11,7 +11,8 @@ import io
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,17 @@ class Reference:
     features: Features
     extractor: ExtractorSummary
     summary: SideSummary
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of metrics, fixed by the protocol
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all. Raises `InputError` when the place cannot be written."""
         statistics = self.features.statistics()
-        header = {"schema": SCHEMA, "extractor": asdict(self.extractor), "summary": asdict(self.summary)}
+        header: dict[str, Any] = {
+            "schema": SCHEMA,
+            "extractor": asdict(self.extractor),
+            "summary": asdict(self.summary),
+        }
+        header["settings"] = dict(self.settings)
         arrays: dict[str, Any] = {
             "header": np.frombuffer(json.dumps(header, ensure_ascii=False).encode(), dtype=np.uint8),
             "mean": statistics.mean,
@@ -80,6 +87,7 @@ class Reference:
                 ),
                 extractor=ExtractorSummary(**header["extractor"]),
                 summary=SideSummary(**summary),
+                settings=dict(header["settings"]),
             )
         except UnreadableInput:
             raise

@@ -154,6 +154,7 @@ class Report:
     version: str  # of genmetrics-rt
     curves: Mapping[str, Curve] = field(default_factory=dict)
     galleries: tuple[Gallery, ...] = ()
+    seed: int = 0  # of the evaluation: for samples of images, latents and clusters
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values. One that is not finite is None, with ``"<key>_reason"`` beside it."""
@@ -268,6 +269,7 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
         fingerprint=record["fingerprint"],
         runtime=Runtime(**{**record["runtime"], "notes": tuple(record["runtime"]["notes"])}),
         created=record["created"],
+        seed=record["seed"],
         version=record["version"],
         curves={
             key: Curve(**{**entry, "x": tuple(entry["x"]), "y": tuple(entry["y"])})

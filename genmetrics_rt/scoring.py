@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from genmetrics_rt.errors import TooFewImages, UnknownMetric
@@ -23,9 +24,12 @@ _OTHER_NAMES = {
 }
 
 
-def settings_for(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Metric key → the settings it runs with: the catalogue's defaults with those of the protocol on top."""
-    return {key: settings_of(metric, overrides) for metric in METRICS for key in metric.keys}
+def settings_for(overrides: Mapping[str, Any], *, seed: int) -> dict[str, dict[str, Any]]:
+    """Metric key → the settings it runs with: the catalogue's defaults with those of the protocol on top.
+
+    ``seed`` is that of the evaluation, for the metrics whose reference implementation fixes none.
+    """
+    return {key: settings_of(metric, overrides, seed) for metric in METRICS for key in metric.keys}
 
 
 def choose_metrics(asked: str | Sequence[str] | None, *, has_logits: bool, space: str) -> tuple[str, ...]:
@@ -68,15 +72,17 @@ def score(
         outcome = Outcome({})
         try:
             _require_rows(metric, comparison)
-            outcome = metric.compute(comparison, settings)
+            outcome = _saying_the_sample(metric, comparison, metric.compute(comparison, settings))
         except TooFewImages as error:
             reason = str(error)
         for key in wanted:
             scores[key] = _worded(metric, key, outcome.values.get(key), reason, settings, extractor)
         curves.update({curve.key: curve for curve in outcome.curves})
     if scores and all(entry.value is None for entry in scores.values()):
-        reasons = "; ".join(sorted({entry.reason or "" for entry in scores.values()}))
-        raise TooFewImages(f"No metric could be computed. {reasons}")
+        raise TooFewImages(
+            f"No metric could be computed from {comparison.generated.num_images} generated and "
+            f"{comparison.reference.num_images} reference images. {next(iter(scores.values())).reason}"
+        )
     return {key: scores[key] for key in keys}, curves
 
 
@@ -115,6 +121,17 @@ def _worded(
             }
         ),
     )
+
+
+def _saying_the_sample(metric: Metric, comparison: Comparison, outcome: Outcome) -> Outcome:
+    """The same, with the numbers of rows beside each value where a side was so large that only a sample was kept."""
+    used = {
+        f"num_{name}_used": len(side.values)
+        for name, side in (("generated", comparison.generated), ("reference", comparison.reference))
+        if metric.needs_rows and not side.has_all_rows
+    }
+    values = {key: replace(value, details={**value.details, **used}) for key, value in outcome.values.items()}
+    return replace(outcome, values=values)
 
 
 def _require_rows(metric: Metric, comparison: Comparison) -> None:

@@ -31,13 +31,22 @@ IMAGE_SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .dib .webp .tif .tiff .gif .pgm .ppm .pbm .pnm .pfm "
     ".jp2 .j2k .j2c .jpc .jpf .jpx .ico .psd .tga .icb .vda .vst .avif .avifs .qoi".split()
 )
+TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})  # TGA has no signature: only tried where the name says so
 # Pictures to their owner, but not to us: their reason says so, instead of "not an image file".
 OTHER_IMAGE_SUFFIXES = frozenset(".heic .heif .jxl .svg .exr .hdr .dng .cr2 .cr3 .nef .arw .dds .pcx .eps".split())
 CLUTTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
 
 class Undecodable(Exception):
-    """One image cannot be used. The text is the reason in plain words; the other images still count."""
+    """One image cannot be used. The text is the reason in plain words; the other images still count.
+
+    ``transient``: the reason is no property of the image, but of the moment (too many open files, no memory left), so
+    another attempt may succeed and nobody may remember this one.
+    """
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.transient = transient
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,25 @@ class RawImage:
 
     @property
     def digest(self) -> str:
-        """sha256 of the file's bytes, or of dtype, shape and bytes of the pixels: the same wherever the image lies."""
+        """sha256 of the file's bytes, or of dtype, shape and bytes of the pixels: the same wherever the image lies.
+
+        Bytes that are tried as TGA because of their name give other pixels than under another name, so another digest.
+        """
         if self.pixels is None:
-            return hashlib.sha256(self.encoded).hexdigest()
+            prefix = b"TGA\n" if self.may_be_tga else b""
+            return hashlib.sha256(prefix + self.encoded).hexdigest()
         content = hashlib.sha256(f"{self.pixels.dtype} {self.pixels.shape}\n".encode())
         content.update(np.ascontiguousarray(self.pixels).data)
         return content.hexdigest()
+
+    @property
+    def may_be_tga(self) -> bool:
+        return PurePosixPath(self.name).suffix.lower() in TGA_SUFFIXES
+
+
+def unreadable_digest(reason: Undecodable) -> str:
+    """Stands for the digest of what cannot be read; another one as soon as it can be read again."""
+    return hashlib.sha256(f"unreadable: {reason}".encode()).hexdigest()
 
 
 class ImageSource(Protocol):
@@ -82,7 +104,7 @@ class ImageSource(Protocol):
 
 
 class Entries:
-    """What the sources below share: names in order, and digests by reading."""
+    """What the sources of stored images share: names in order, and digests by reading."""
 
     def __init__(self, name: str, names: Sequence[str], skipped: Sequence[SkippedImage] = ()) -> None:
         self.name = name
@@ -103,8 +125,8 @@ class Entries:
     def digest(self, index: int) -> str:
         try:
             return self.read(index).digest
-        except Undecodable as reason:  # a different digest once the file can be read again
-            return hashlib.sha256(f"unreadable: {reason}".encode()).hexdigest()
+        except Undecodable as reason:
+            return unreadable_digest(reason)
 
     def _content(self, index: int) -> bytes:
         """The bytes of one file; sources of pixels override `read` instead."""
@@ -126,7 +148,7 @@ class FolderSource(Entries):
                     raise Undecodable(too_large(size))
                 return file.read()
         except OSError as error:
-            raise Undecodable(f"cannot be read: {error.strerror or error}") from error
+            raise Undecodable(f"cannot be read: {error.strerror or error}", transient=True) from error
 
 
 class ArraySource(Entries):

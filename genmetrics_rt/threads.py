@@ -9,7 +9,7 @@ from genmetrics_rt.errors import InputError
 
 
 def available_threads() -> int:
-    """The least of `GENMETRICS_THREADS`, the CPU affinity of this process and its cgroup quota; at least 1."""
+    """`GENMETRICS_THREADS` if it is set: an explicit wish wins. Else the lesser of CPU affinity and cgroup quota."""
     asked = os.environ.get("GENMETRICS_THREADS", "")
     if asked:
         if not asked.isdigit() or int(asked) < 1:
@@ -21,6 +21,15 @@ def available_threads() -> int:
         threads = os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(threads, quota) if quota else threads)
+
+
+def threads_or_default(threads: int | None) -> int:
+    """What the caller asked for; None is `available_threads`. Raises `InputError` for less than one."""
+    if threads is None:
+        return available_threads()
+    if threads < 1:
+        raise InputError(f"threads is {threads}; it must be at least 1. Leave it out to use what this process may use.")
+    return threads
 
 
 def _cgroup_quota() -> int | None:

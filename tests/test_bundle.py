@@ -177,6 +177,12 @@ def test_numeric_id_follows_the_graph(tiny: Path, tmp_path: Path) -> None:
     assert other.numeric_id(other.protocol()) != mine.numeric_id(mine.protocol())
 
 
+def test_an_unknown_protocol_is_a_mistake_of_the_caller_not_damage(bundle: Path) -> None:
+    with pytest.raises(gm.InputError, match=r"no protocol 'clean'\. It supports: tiny") as caught:
+        gm.load_bundle(bundle).manifest.protocol("clean")
+    assert not isinstance(caught.value, gm.DamagedBundle)
+
+
 def test_shipped_bundles_hold() -> None:
     names = gm.list_bundles()
     assert "scattering" in names

@@ -370,6 +370,29 @@ def test_turned_pictures_of_the_same_person_look_alike(data: Path) -> None:
         assert np.abs(read((data / "odd" / name).read_bytes()) - upright).mean() < 8, name
 
 
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (OSError("image file is truncated (3 bytes not processed)"), False),
+        (SyntaxError("broken PNG file"), False),
+        (OSError(24, "Too many open files"), True),
+        (OSError("out of memory error when reading image file"), True),
+        (MemoryError(), True),
+        (ImportError("libavif.so: cannot open"), True),
+    ],
+)
+def test_a_refusal_says_whether_another_attempt_may_succeed(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, transient: bool
+) -> None:
+    def fail(raw: RawImage) -> None:
+        raise error
+
+    monkeypatch.setattr(decoding, "_colours_and_opacity", fail)
+    with pytest.raises(Undecodable) as caught:
+        read(b"whatever")
+    assert caught.value.transient is transient
+
+
 @pytest.mark.data
 def test_the_png_suite(data: Path) -> None:
     """Exactly the files named x… are damaged; all others are 32 × 32 or as small as their name says."""

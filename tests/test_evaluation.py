@@ -316,3 +316,76 @@ def test_a_list_of_unlike_images_is_an_input_error(tiny: Path) -> None:
     images = [np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)]
     with pytest.raises(gm.InputError, match="one shape"):
         gm.evaluate(images, makers.pictures(30), extractor=tiny)
+
+
+def with_settings(folder: Path, **metrics: dict) -> Path:
+    return makers.make_extractor(folder, protocol={**makers.PROTOCOL, "metrics": metrics})
+
+
+def test_a_protocol_fixes_settings_for_images_and_for_saved_references(tmp_path: Path) -> None:
+    extractor = with_settings(tmp_path / "e", fd={"ddof": 0}, kid={"degree": 2})
+    sides = [makers.pictures(30, seed=seed) for seed in (1, 2)]
+    report = gm.evaluate(*sides, extractor=extractor)
+    assert report.scores["fd"].settings["ddof"] == 0
+    features = [gm.extract_features(side, extractor=extractor).values for side in sides]
+    assert report.scores["fd"].value == pytest.approx(gm.frechet_distance(*features, ddof=0), rel=1e-9)
+    of_degree_2 = gm.kernel_distance(*features, subset_size=30, degree=2).mean
+    assert report.scores["kid"].value == pytest.approx(of_degree_2, rel=1e-9)
+    for index, side in enumerate(sides):
+        gm.make_reference(side, extractor=extractor).save(tmp_path / f"{index}.npz")
+    saved = gm.evaluate(tmp_path / "0.npz", tmp_path / "1.npz")
+    assert values(saved) == pytest.approx(values(report), rel=1e-9) and saved.fingerprint == report.fingerprint
+
+
+def test_a_setting_that_no_metric_has_is_refused(tmp_path: Path) -> None:
+    extractor = with_settings(tmp_path / "e", kid={"subset_sizes": 7})
+    with pytest.raises(gm.DamagedBundle, match="subset_sizes"):
+        gm.evaluate(makers.pictures(20), makers.pictures(20, seed=1), extractor=extractor)
+
+
+def test_the_seed_is_recorded_and_part_of_the_fingerprint_where_it_matters(tiny: Path) -> None:
+    generated, reference = makers.pictures(40, seed=1), makers.pictures(40, seed=2)
+    one, two = (gm.evaluate(generated, reference, extractor=tiny, seed=seed) for seed in (0, 7))
+    assert (one.seed, two.seed) == (0, 7) and two.scores["prd_f8"].settings["seed"] == 7
+    assert one.scores["prd_f8"].fingerprint != two.scores["prd_f8"].fingerprint
+    assert one.scores["fd"].fingerprint == two.scores["fd"].fingerprint
+
+
+def test_a_generator_never_meets_its_own_samples(tiny: Path, tiny_generator: Path) -> None:
+    report = gm.evaluate(tiny_generator, tiny_generator, extractor=tiny, num_images=60)
+    assert report.scores["fd"].value > 1e-4 and report.scores["kid"].value != 0
+
+
+def test_features_against_a_reference_of_a_known_network_say_that_they_are_the_users(tiny: Path) -> None:
+    reference = gm.make_reference(makers.pictures(40), extractor=tiny)
+    report = gm.evaluate(np.random.default_rng(0).random((40, 12)), reference)
+    assert report.extractor.numeric_id == "given" and "taken to be those of tiny" in report.extractor.title
+    own = gm.make_reference(np.random.default_rng(0).random((40, 12)))
+    with pytest.raises(gm.FeatureMismatch, match="features of the same network"):
+        gm.evaluate(makers.pictures(20), own)
+
+
+@pytest.mark.parametrize("option", [{"extractor": "scattering"}, {"protocol": "clean"}])
+def test_an_extractor_is_not_ignored_in_silence(option: dict[str, str]) -> None:
+    features = np.random.default_rng(0).random((40, 12))
+    with pytest.raises(gm.InputError, match="features already"):
+        gm.evaluate(features, features + 1, **option)
+
+
+@pytest.mark.parametrize(
+    "option", [{"seed": -1}, {"seed": 1.5}, {"num_images": 2.5}, {"num_images": 0}, {"threads": -1}]
+)
+def test_options_that_make_no_sense_are_input_errors(tiny: Path, option: dict) -> None:
+    with pytest.raises(gm.InputError, match=next(iter(option))):
+        gm.evaluate(makers.pictures(20), makers.pictures(20), extractor=tiny, **option)
+
+
+def test_a_sample_says_its_size(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import genmetrics_rt.features as features
+
+    monkeypatch.setattr(features.FeatureCollector.__init__, "__kwdefaults__", {"seed": 0, "max_kept": 25})
+    report = gm.evaluate(makers.pictures(2_000, size=8), makers.pictures(30, seed=1), extractor=tiny)
+    assert report.generated.num_images == 2_000
+    for key in ("kid", "density", "coverage", "precision"):
+        assert report.scores[key].details["num_generated_used"] == 25
+    assert "num_generated_used" not in report.scores["fd"].details

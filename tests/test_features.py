@@ -74,6 +74,20 @@ def test_merging_equals_collecting_on(first: int, second: int) -> None:
     np.testing.assert_array_equal(found.values, values[found.index])
 
 
+def test_the_sample_of_a_merger_is_uniform_over_both_parts() -> None:
+    counts = np.zeros(2)
+    for seed in range(60):
+        first, second = FeatureCollector(seed=seed, max_kept=100), FeatureCollector(seed=seed, max_kept=100)
+        first.update(rows(2_000))
+        second.update(rows(1_000))
+        second.result()  # thins it out
+        first.merge(second)
+        index = first.result().index
+        counts += [(index < 2_000).sum(), (index >= 2_000).sum()]
+    # 6,000 picks, two thirds of them from the first part: standard deviation about 37.
+    assert abs(counts[0] - 4_000) < 5 * 37
+
+
 def test_nan_is_refused_with_its_rows() -> None:
     values = rows(10)
     values[[3, 7], 1] = [np.nan, np.inf]

@@ -307,10 +307,13 @@ def test_both_routes_of_the_kernel_distance_agree(
     kid_route.clear()
     stream = np.random.RandomState(2020)
     for value in one_pass[:30]:
-        of_g, of_r = stream.choice(n, size, replace=False), stream.choice(m, size, replace=False)
-        alone = gm.kernel_distance(generated[of_g], reference[of_r], num_subsets=1, subset_size=size).mean
-        assert value == pytest.approx(alone, rel=1e-11, abs=1e-11)
-    assert set(kid_route) == {"_sums"}
+        x, y = generated[stream.choice(n, size, replace=False)], reference[stream.choice(m, size, replace=False)]
+        kernels = [(rows @ others.T / 5 + 1) ** 3 for rows, others in ((x, x), (y, y), (x, y))]
+        within = sum(kernel.sum() - kernel.trace() for kernel in kernels[:2]) / (size * (size - 1))
+        assert value == pytest.approx(within - 2 * kernels[2].mean(), rel=1e-11, abs=1e-11)
+    alone = gm.kernel_distance(generated, reference, num_subsets=1, subset_size=size).mean
+    assert alone == pytest.approx(one_pass[0], rel=1e-11, abs=1e-11)
+    assert kid_route == (["_sums"] if size < min(n, m) else ["_sums_over_subsets"])
 
 
 def test_the_kernel_distance_of_float32_features_is_computed_in_float64(kid_route: list[str]) -> None:

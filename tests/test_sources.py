@@ -154,6 +154,13 @@ def test_digests_are_of_the_content_alone(tmp_path: Path) -> None:
     assert ArraySource(flat).digest(0) != ArraySource(tall).digest(0)
 
 
+def test_the_digest_tells_what_is_tried_as_tga(tmp_path: Path) -> None:
+    digests = {name: RawImage(name, encoded=b"same").digest for name in ("a.png", "a.jpg", "a.tga", "b.VDA")}
+    assert digests["a.png"] == digests["a.jpg"] != digests["a.tga"] == digests["b.VDA"]
+    source = open_images(put(tmp_path, "a.tga", content=b"same"))
+    assert source.digest(0) == source.read(0).digest == digests["a.tga"]
+
+
 def test_arrays_of_every_accepted_shape() -> None:
     colour = makers.pictures(5, size=6)
     grey = colour[..., 0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from genmetrics_rt.errors import DamagedBundle
 from genmetrics_rt.manifold import require_neighbours
 from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
 from genmetrics_rt.metrics.frechet import frechet_distance
@@ -44,7 +45,13 @@ def _kernel(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     generated, reference = comparison.generated.values, comparison.reference.values
     size = min(settings["subset_size"], len(generated), len(reference))
     result = kernel_distance(
-        generated, reference, num_subsets=settings["num_subsets"], subset_size=size, seed=settings["seed"]
+        generated,
+        reference,
+        num_subsets=settings["num_subsets"],
+        subset_size=size,
+        degree=settings["degree"],
+        coef0=settings["coef0"],
+        seed=settings["seed"],
     )
     details = {"std_over_subsets": result.std, "subset_size_used": size}
     return Outcome({"kid": Value(result.mean, details)})
@@ -108,7 +115,7 @@ def _prd(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         num_clusters=settings["num_clusters"],
         num_angles=settings["num_angles"],
         num_runs=settings["num_runs"],
-        seed=comparison.seed,
+        seed=settings["seed"],
     )
     details = {
         "best_f1": result.best_f1,
@@ -234,13 +241,25 @@ METRICS: tuple[Metric, ...] = (
         },
         defaults={"num_clusters": 20, "num_angles": 1001, "num_runs": 10, "max_images": 10_000},
         compute=_prd,
+        takes_seed=True,
     ),
 )
 
 
-def settings_of(metric: Metric, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings a metric runs with: its defaults, with what the protocol fixes for any of its keys on top."""
+def settings_of(metric: Metric, overrides: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The settings a metric runs with: its defaults, with what the protocol fixes for any of its keys on top.
+
+    Raises `DamagedBundle` for a setting that the metric does not have.
+    """
     settings = dict(metric.defaults)
+    if metric.takes_seed:
+        settings["seed"] = seed
     for key in metric.keys:
-        settings.update(overrides.get(key) or {})
+        for name, value in (overrides.get(key) or {}).items():
+            if name not in settings:
+                raise DamagedBundle(
+                    f"The protocol fixes {name!r} of {key}, which has no such setting; it has {', '.join(settings)}. "
+                    "The bundle was made for another version of this package."
+                )
+            settings[name] = value
     return settings

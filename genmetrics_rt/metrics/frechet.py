@@ -93,9 +93,12 @@ def frechet_distance(
 
 
 def _rows_are_cheaper(num_generated: int, num_reference: int, dimension: int) -> bool:
-    """Singular values of the (n, m) cross-Gram cost about 4 n m min(n, m); the covariance route about 8 D³ more."""
+    """Singular values of the (n, m) cross-Gram cost about 4 n m min(n, m); the covariance route about 8 D³ more.
+
+    Both sides are copied to float64 whole, so the larger one may not be much larger than a covariance either.
+    """
     few, many = sorted((num_generated, num_reference))
-    return few < dimension and 4 * few * few * many < 8 * dimension**3
+    return few < dimension and many <= 4 * dimension and 4 * few * few * many < 8 * dimension**3
 
 
 def _from_rows(generated: NDArray[Any], reference: NDArray[Any], ddof: int) -> float:

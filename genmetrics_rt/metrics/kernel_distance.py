@@ -61,13 +61,17 @@ def kernel_distance(
     g, r = as_feature_pair(generated, reference)
     if num_subsets < 1:
         raise InputError(f"num_subsets is {num_subsets}; it must be at least 1.")
+    if int(degree) != degree or degree < 1:
+        raise InputError(f"degree is {degree}; it must be a whole number of at least 1.")
     few = min(len(g), len(r))
+    if few < 2:
+        raise TooFewImages(f"KID compares sets of 2 images or more; the smaller side has {few}. Add images.")
     if subset_size < 2 or subset_size > few:
         raise TooFewImages(
             f"KID compares subsets of 2 images or more, and not more than there are: subset_size is {subset_size}, "
             f"and the smaller side has {few}. Add images, or set subset_size between 2 and {few}."
         )
-    kernel = _Kernel(degree, 1 / g.shape[1] if gamma is None else gamma, coef0)
+    kernel = _Kernel(int(degree), 1 / g.shape[1] if gamma is None else gamma, coef0)
 
     # Draw.
     stream = np.random.RandomState(seed)
@@ -78,7 +82,7 @@ def kernel_distance(
 
     # Sum the kernel over each subset: from one pass over all pairs where that is less work than subset by subset.
     pairs_of_all = len(g) ** 2 / 2 + len(r) ** 2 / 2 + len(g) * len(r)
-    if pairs_of_all < num_subsets * 2 * subset_size**2:
+    if pairs_of_all <= num_subsets * 2 * subset_size**2:
         chosen = [np.zeros((len(rows), num_subsets)) for rows in (g, r)]
         for column, (of_g, of_r) in enumerate(drawn):
             chosen[0][of_g, column] = chosen[1][of_r, column] = 1
@@ -107,17 +111,17 @@ class _Kernel:
             values *= once
         return values
 
-    def of_itself(self, x: FloatArray) -> FloatArray:
-        """(n,) kernel value of each row with itself."""
-        values: FloatArray = (self.gamma * np.einsum("ij,ij->i", x, x) + self.coef0) ** self.degree
-        return values
-
 
 def _sums(kernel: _Kernel, g: NDArray[Any], r: NDArray[Any]) -> tuple[float, float, float]:
     """Of one subset: Σ_{i≠j} k(g_i, g_j), Σ_{i≠j} k(r_i, r_j), Σ_{ij} k(g_i, r_j)."""
     x, y = g.astype(np.float64), r.astype(np.float64)
-    within = [float(kernel(rows, rows).sum() - kernel.of_itself(rows).sum()) for rows in (x, y)]
-    return within[0], within[1], float(kernel(x, y).sum())
+    return _sum_of_others(kernel, x), _sum_of_others(kernel, y), float(kernel(x, y).sum())
+
+
+def _sum_of_others(kernel: _Kernel, x: FloatArray) -> float:
+    square = kernel(x, x)
+    np.fill_diagonal(square, 0)
+    return float(square.sum())
 
 
 def _sums_over_subsets(

@@ -83,6 +83,7 @@ class Metric:
     compute: Callable[[Comparison, Mapping[str, Any]], Outcome]
     needs_logits: bool = False
     needs_rows: bool = True  # False: mean and covariance are enough
+    takes_seed: bool = False  # the seed of the evaluation becomes its setting "seed"
 
     @property
     def keys(self) -> tuple[str, ...]:
