@@ -126,7 +126,7 @@ class Bounds:
     ``|a − b|² = |x + δ|² + (|y|² − 2 δ·y) − 2 x·y``: all but the last term is known in float64. A product of length D
     in the precision u errs by at most D·u·|x||y| ≤ D·u (|x|² + |y|²)/2, in any order of summation (Higham, "Accuracy
     and Stability of Numerical Algorithms", §3.1); rounding the rows to u moves it by u (|x|² + |y|²), adding the other
-    terms by what `_slack` counts.
+    terms by what `_tile` counts.
     """
 
     def __init__(self, a: PointSet, b: PointSet) -> None:
