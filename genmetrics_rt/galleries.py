@@ -22,65 +22,70 @@ def build_galleries(
     comparison: Comparison, generated: ImageSource | None, reference: ImageSource | None
 ) -> tuple[Gallery, ...]:
     """The galleries for the sides whose pictures can be read again."""
-    nearest_k = comparison.settings["density"]["nearest_k"]
-    if min(len(comparison.generated.values), len(comparison.reference.values)) <= nearest_k:
-        return ()
-    galleries = []
-    if generated is not None:
-        score = realism(
-            comparison.generated.values,
-            comparison.reference.values,
-            nearest_k=comparison.settings["precision"]["nearest_k"],
-            manifold=comparison.manifold,
-        )
-        order = np.argsort(score, kind="stable")
-        galleries.append(
-            Gallery(
-                key="least_realistic",
-                title="Least realistic generated images",
-                explanation="Furthest outside what the reference looks like. Realism below 1 means outside every ball "
-                "around a reference image.",
-                thumbnails=_pictures(
-                    generated, comparison.generated, order[:PICTURES], score, "realism {:.2f}", "an exact copy"
-                ),
-            )
-        )
-        galleries.append(
-            Gallery(
-                key="most_realistic",
-                title="Most realistic generated images",
-                explanation="Deepest inside what the reference looks like.",
-                thumbnails=_pictures(
-                    generated, comparison.generated, order[::-1][:PICTURES], score, "realism {:.2f}", "an exact copy"
-                ),
-            )
-        )
-    if reference is not None:
-        manifold = comparison.manifold
-        radius = manifold.reference_radii[:, nearest_k - 1]
-        distance = manifold.reference_nearest_distance
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(radius > 0, distance / radius, np.where(distance > 0, np.inf, 0.0))
-        uncovered = np.flatnonzero(distance >= radius)
-        order = uncovered[np.argsort(-ratio[uncovered], kind="stable")][:PICTURES]
-        if len(order):
-            galleries.append(
-                Gallery(
-                    key="uncovered",
-                    title="Reference images that no generated image comes near",
-                    explanation=f"{len(uncovered):,} of {len(distance):,} reference images have no generated image "
-                    f"nearer than their {nearest_k} nearest reference neighbours. The furthest left out come first.",
-                    thumbnails=_pictures(
-                        reference,
-                        comparison.reference,
-                        order,
-                        ratio,
-                        "{:.2f} × its radius away",
-                        "its neighbours are copies",
-                    ),
-                )
-            )
+    few = min(len(comparison.generated.values), len(comparison.reference.values))
+    galleries: list[Gallery] = []
+    # Each gallery has its own k, and with few images only the smaller one can be answered.
+    if generated is not None and few > comparison.settings["precision"]["nearest_k"]:
+        galleries += _by_realism(comparison, generated)
+    if reference is not None and few > comparison.settings["density"]["nearest_k"]:
+        galleries += _uncovered(comparison, reference)
     return tuple(galleries)
+
+
+def _by_realism(comparison: Comparison, source: ImageSource) -> list[Gallery]:
+    """Both ends of the order by realism."""
+    score = realism(
+        comparison.generated.values,
+        comparison.reference.values,
+        nearest_k=comparison.settings["precision"]["nearest_k"],
+        manifold=comparison.manifold,
+    )
+    order = np.argsort(score, kind="stable")
+
+    def pictures(rows: NDArray[np.intp]) -> tuple[Thumbnail, ...]:
+        return _pictures(source, comparison.generated, rows[:PICTURES], score, "realism {:.2f}", "an exact copy")
+
+    return [
+        Gallery(
+            key="least_realistic",
+            title="Least realistic generated images",
+            explanation="Furthest outside what the reference looks like. Realism below 1 means outside the smaller "
+            "half of the balls around reference images; the larger half does not count.",
+            thumbnails=pictures(order),
+        ),
+        Gallery(
+            key="most_realistic",
+            title="Most realistic generated images",
+            explanation="Deepest inside what the reference looks like.",
+            thumbnails=pictures(order[::-1]),
+        ),
+    ]
+
+
+def _uncovered(comparison: Comparison, source: ImageSource) -> list[Gallery]:
+    """The reference images that coverage does not count; no gallery where there are none."""
+    settings, manifold = comparison.settings["density"], comparison.manifold
+    nearest_k, border_counts = settings["nearest_k"], settings["border_counts"]
+    uncovered = np.flatnonzero(~manifold.reference_covered(nearest_k, border_counts=border_counts))
+    if not len(uncovered):
+        return []
+    radius = manifold.reference_radii[:, nearest_k - 1]
+    distance = manifold.reference_nearest_distance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(radius > 0, distance / radius, np.where(distance > 0, np.inf, 0.0))
+    order = uncovered[np.argsort(-ratio[uncovered], kind="stable")][:PICTURES]
+    nearer = "as near as" if border_counts else "nearer than"
+    return [
+        Gallery(
+            key="uncovered",
+            title="Reference images that no generated image comes near",
+            explanation=f"{len(uncovered):,} of {len(distance):,} reference images have no generated image {nearer} "
+            f"their {nearest_k} nearest reference neighbours. The furthest left out come first.",
+            thumbnails=_pictures(
+                source, comparison.reference, order, ratio, "{:.2f} × its radius away", "its neighbours are copies"
+            ),
+        )
+    ]
 
 
 def _pictures(
@@ -106,7 +111,7 @@ def _pictures(
 
 
 def _thumbnail(source: ImageSource, position: int) -> bytes | None:
-    """A small JPEG, or None when the image is no longer what it was."""
+    """A small JPEG of what lies there now, or None when it can no longer be read."""
     from PIL import Image
 
     try:

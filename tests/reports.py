@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -147,8 +148,8 @@ def gallery(key: str, names: Sequence[str], pictures: Sequence[bytes | None] | N
     """One of the three galleries that an evaluation gives."""
     title, explanation, caption, first, step = {
         "least_realistic": ("Least realistic generated images", "Furthest outside what the reference looks like. "
-                            "Realism below 1 means outside every ball around a reference image.", "realism {:.2f}",
-                            0.41, 0.03),
+                            "Realism below 1 means outside the smaller half of the balls around reference "
+                            "images; the larger half does not count.", "realism {:.2f}", 0.41, 0.03),
         "most_realistic": ("Most realistic generated images", "Deepest inside what the reference looks like.",
                            "realism {:.2f}", 3.91, -0.04),
         "uncovered": ("Reference images that no generated image comes near", "535 of 1,797 reference images have no "
@@ -236,3 +237,34 @@ def sized(num_generated: int, num_reference: int, **changes: Any) -> Report:
 
 def with_scores(values: Mapping[str, float | None], **changes: Any) -> Report:
     return report(scores=scores(**values), **changes)
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text; fails on tags that do not close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert len({key for key, _ in attributes}) == len(attributes)
+        self.tags.append((tag, {key: value or "" for key, value in attributes}))
+        if tag not in {"meta", "link", "img", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attributes}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if {"style", "title"} & set(self.open) else data
+
+    def having(self, key: str) -> list[str]:
+        return [attributes[key] for _, attributes in self.tags if key in attributes]

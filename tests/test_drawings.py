@@ -118,6 +118,16 @@ def test_a_table_and_a_legend_say_what_the_drawings_show() -> None:
     assert "41 of 1,001 points" in text
 
 
+def test_drawings_of_few_images_say_so() -> None:
+    def notes(num_generated: int) -> list[str]:
+        return re.findall(r"<p>([^<]*)</p></figcaption>", reports.sized(num_generated, 1797).to_html())
+
+    few, enough = notes(49), notes(50)
+    assert len(few) == len(enough) == 2
+    assert all(note.startswith("Too few images to judge fidelity or diversity (49 on the") for note in few)
+    assert not any("Too few" in note for note in enough)
+
+
 # Colours
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,12 @@ def verdict(**values: float) -> str:
         ({"precision": 0.82, "recall": 0.43, "prd_f8": 0.97, "prd_f1_8": 0.97}, "Diversity is", "the two are close"),
         ({"precision": 0.8, "recall": 0.8, "prd_f8": 0.7, "prd_f1_8": 0.98}, "Precision and recall are close",
          "On the PRD curve, diversity is the weaker side"),
+        ({"prd_f8": 0.0, "prd_f1_8": 0.0}, "On the precision–recall curve of the distributions, the two sets share",
+         "nothing (F1/8 0, F8 0)"),
+        ({"precision": 0.82, "recall": 0.43, "prd_f8": 0.0, "prd_f1_8": 0.0}, "Two views disagree: 82 %",
+         "the two sets share nothing (F1/8 0, F8 0)"),
+        ({"precision": 0.8, "recall": 0.8, "prd_f8": 0.0, "prd_f1_8": 0.0}, "Two views disagree: 80 %",
+         "the two sets share nothing (F1/8 0, F8 0)"),
     ],
 )  # fmt: skip
 def test_which_side_is_weaker(values: dict[str, float], starts: str, contains: str) -> None:
@@ -120,10 +127,23 @@ def test_which_side_is_weaker(values: dict[str, float], starts: str, contains: s
 
 def test_a_difference_within_the_noise_of_few_images_is_no_verdict() -> None:
     values = {"precision": 0.6, "recall": 0.5}
-    few = reports.sized(40, 40, scores=reports.scores(**values))
+    few = reports.sized(60, 60, scores=reports.scores(**values))
     many = reports.sized(4000, 4000, scores=reports.scores(**values))
     assert read(few).sentences[0].startswith("Neither")
     assert read(many).sentences[0].startswith("Diversity")
+
+
+@pytest.mark.parametrize(
+    "values", [{"precision": 1.0, "recall": 0.2}, {"precision": 0.0, "recall": 0.0}, {"prd_f8": 0.7, "prd_f1_8": 0.98}]
+)
+def test_below_50_images_there_is_no_verdict(values: dict[str, float]) -> None:
+    scores = reports.scores(**values)
+    for few in (reports.sized(49, 3000, scores=scores), reports.sized(3000, 49, scores=scores)):
+        (sentence, *others) = read(few).sentences
+        assert sentence.startswith("Too few images to judge fidelity or diversity (49 on the smaller side)")
+        assert not re.search("weaker|agree|overlap|share", sentence + " ".join(others))
+    assert "Too few" not in told(reports.sized(50, 50, scores=scores))
+    assert "Too few" not in told(reports.sized(49, 49, scores=reports.scores(kid=0.1)))  # nothing to judge
 
 
 def told(report: Report) -> str:
@@ -144,6 +164,29 @@ def test_a_kernel_distance_not_above_zero_cannot_tell_the_sides_apart(value: flo
     text = told(reports.with_scores({"kid": value}))
     assert ("cannot tell the two sides apart" in text) != apart
     assert ("no absolute scale" in text) == apart
+
+
+def test_a_kernel_distance_within_its_own_scatter_is_remarked() -> None:
+    def remark(value: float, size: int, num_reference: int = 1797) -> bool:
+        details = {"std_over_subsets": 0.02, "subset_size_used": size}
+        kid = reports.score("kid", value, details=details)
+        return "within the scatter of its subsets" in told(reports.sized(1797, num_reference, scores={"kid": kid}))
+
+    assert remark(0.019, 1000) and remark(-0.019, 1000) and not remark(0.021, 1000) and not remark(-0.021, 1000)
+    assert not remark(0.019, 1797)  # one subset: its spread is rounding
+    assert remark(0.019, 1797, num_reference=5000)  # the reference's subsets still differ
+    assert "scatter" not in told(reports.report(scores={"kid": reports.score("kid", 0.0, details={})}))
+
+
+@pytest.mark.parametrize(("num_reference", "whole"), [(30, True), (40, False)])
+def test_the_spread_over_subsets_is_left_out_where_the_only_subset_is_everything(
+    num_reference: int, whole: bool
+) -> None:
+    kid = reports.score("kid", 0.1, details={"std_over_subsets": 1.776e-15, "subset_size_used": 30})
+    report = reports.sized(30, num_reference, scores={"kid": kid})
+    for rendered in (report.to_html(), " ".join(report.to_text(width=70).split()), words.details(kid, report)[0][0]):
+        assert ("one subset: all images" in rendered) == whole
+        assert ("standard deviation" in rendered) != whole
 
 
 def test_identical_content_is_said_first() -> None:

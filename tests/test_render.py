@@ -8,17 +8,16 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 
 from genmetrics_rt.render.names import display_width, shorten, visible
-from genmetrics_rt.report import Curve, SideSummary
+from genmetrics_rt.render.numbers import plain_number
+from genmetrics_rt.report import Curve, Report, SideSummary
 from tests import reports
 
-VOID = {"meta", "link", "img", "br"}
 HOSTILE = [
     "<script>alert(1)</script>.png",
     '"><img src=x onerror=alert(1)>.png',
@@ -38,37 +37,6 @@ HOSTILE = [
     '"><script>alert(1)</script>' * 30,
     "",
 ]
-
-
-class Page(HTMLParser):
-    """Every tag with its attributes, and the text; fails on tags that do not close."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        assert len({key for key, _ in attributes}) == len(attributes)
-        self.tags.append((tag, {key: value or "" for key, value in attributes}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attributes}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if {"style", "title"} & set(self.open) else data
-
-    def having(self, key: str) -> list[str]:
-        return [attributes[key] for _, attributes in self.tags if key in attributes]
 
 
 def replaced(value: Any, text: str) -> Any:
@@ -93,7 +61,7 @@ def assert_shapely(text: str) -> None:
 
 
 def test_the_page_needs_nothing_and_runs_nothing() -> None:
-    page = Page(text := reports.full().to_html())
+    page = reports.Page(text := reports.full().to_html())
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "iframe", "object", "embed", "base", "form", "audio", "video", "source", "use"}
     assert all(value.startswith("data:image/jpeg;base64,") for value in page.having("src"))
@@ -106,7 +74,7 @@ def test_the_page_needs_nothing_and_runs_nothing() -> None:
 
 
 def test_the_policy_stands_before_everything_else() -> None:
-    page = Page(reports.full().to_html())
+    page = reports.Page(reports.full().to_html())
     metas = [attributes for tag, attributes in page.tags[:4] if tag == "meta"]
     assert metas[0] == {"charset": "utf-8"}
     assert metas[1]["http-equiv"] == "Content-Security-Policy"
@@ -121,7 +89,7 @@ def test_the_policy_stands_before_everything_else() -> None:
 
 
 def test_ids_are_unique_and_every_reference_arrives() -> None:
-    page = Page(reports.full(curves={"prd": reports.prd(), "other": reports.prd(1.5)}).to_html())
+    page = reports.Page(reports.full(curves={"prd": reports.prd(), "other": reports.prd(1.5)}).to_html())
     ids = page.having("id")
     assert len(ids) == len(set(ids))
     wanted = {name for value in page.having("aria-labelledby") for name in value.split()}
@@ -132,43 +100,7 @@ def test_the_same_report_gives_the_same_page() -> None:
     assert reports.full().to_html() == reports.full().to_html()
 
 
-# Size and pictures
-
-
-def test_three_galleries_of_large_pictures_stay_below_3_mb_and_name_every_file() -> None:
-    names = [f"bilder/Straßenübersicht_{index:04d}.png" for index in range(36)]
-    large = [reports.jpeg(index, 220, noise=True) for index in range(12)]
-    assert 36 * len(large[0]) > 3e6 > 12 * len(large[0])
-    keys = ("least_realistic", "most_realistic", "uncovered")
-    rows = [reports.gallery(key, names[12 * row :][:12], large) for row, key in enumerate(keys)]
-    nasty = reports.skipped(*((f"{index}" + '"' * 600, f"{index} " + "<" * 400) for index in range(2000)))
-    report = reports.report(
-        galleries=tuple(rows), generated=SideSummary(9, "x", "", nasty), reference=SideSummary(9, "y", "", nasty)
-    )
-    page = Page(text := report.to_html())
-    assert len(text.encode()) < 3e6
-    assert len(page.having("src")) > 12 and "left out to keep this page small" in page.text
-    assert all(name in page.text for name in names)
-
-
-def test_usual_pictures_are_all_there() -> None:
-    names = [f"{index}.png" for index in range(12)]
-    keys = ("least_realistic", "most_realistic", "uncovered")
-    page = Page(reports.report(galleries=tuple(reports.gallery(key, names) for key in keys)).to_html())
-    assert len(page.having("src")) == 36 and "left out to keep" not in page.text
-
-
-def test_a_picture_is_named_by_its_file_and_its_number_even_where_it_is_gone() -> None:
-    page = Page(reports.full().to_html())
-    assert page.having("alt") == ["a.png, realism 0.41", "ü/b.png, realism 0.44", "c.png, 2.13 × its radius away"]
-    assert "cannot be read again" in page.text and "d.png" in page.text and "2.08 × its radius away" in page.text
-
-
-def test_a_long_name_is_cut_for_reading_and_whole_for_asking() -> None:
-    name = "Donaudampfschifffahrtsgesellschaft/" * 4 + "Kapitän_0001.png"
-    page = Page(reports.report(galleries=(reports.gallery("uncovered", [name]),)).to_html())
-    assert "…/Donaudampfschifffahrtsgesellschaft/Kapitän_0001.png" in page.text and name not in page.text
-    assert page.having("title") == [name]
+# Names
 
 
 @pytest.mark.parametrize(
@@ -190,11 +122,11 @@ def test_names_are_cut_where_they_tell_least(text: str, limit: int, cut: str) ->
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_string_anywhere_does_no_harm_to_the_page(text: str) -> None:
-    harmless = Page(replaced(reports.full(), "some words").to_html())
+    harmless = reports.Page(replaced(reports.full(), "some words").to_html())
     rendered = replaced(reports.full(), text).to_html()
     rendered.encode()
     assert_shapely(rendered)
-    page = Page(rendered)
+    page = reports.Page(rendered)
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags}
     allowed = {(tag, key) for tag, entries in harmless.tags for key in entries} | {("bdi", "title")}
     assert {(tag, key) for tag, entries in page.tags for key in entries} <= allowed
@@ -240,7 +172,7 @@ def test_a_hostile_string_anywhere_does_no_harm_in_markdown(text: str) -> None:
 
 def test_every_score_is_there_with_its_words() -> None:
     report = reports.full()
-    page, text, note = Page(report.to_html()).text, report.to_text(width=40), report.to_markdown()
+    page, text, note = reports.Page(report.to_html()).text, report.to_text(width=40), report.to_markdown()
     for score in report.scores.values():
         first_sentence = score.meaning.split(". ")[0]  # a terminal has no room for more
         assert score.meaning in page and (score.reason or first_sentence) in " ".join(text.split())
@@ -252,7 +184,7 @@ def test_every_score_is_there_with_its_words() -> None:
 
 def test_a_score_without_a_value_shows_its_reason() -> None:
     report = reports.full()
-    assert re.search("no value.{0,30}No logits here[.]", Page(report.to_html()).text)
+    assert re.search("no value.{0,30}No logits here[.]", reports.Page(report.to_html()).text)
     assert "No logits here." in report.to_text()
     (row,) = [line for line in report.to_markdown().split("\n") if "No logits here." in line]
     assert row.startswith("| Class score") and "| **–** |" in row
@@ -264,7 +196,7 @@ def test_a_score_without_a_value_shows_its_reason() -> None:
 def test_skipped_files_are_loud() -> None:
     entries = [(f"damaged_{index:03d}.png", "damaged") for index in range(150)] + [("notes.txt", "not an image file")]
     report = reports.report(reference=SideSummary(849, "real", "", reports.skipped(*entries)))
-    page = Page(report.to_html()).text
+    page = reports.Page(report.to_html()).text
     assert page.index("Skipped: 151 of 1,000 reference files.") < page.index("In short")
     assert "151 files skipped. 150 × damaged, 1 × not an image file." in page
     assert "damaged_049.png" in page and "damaged_050.png" not in page and "and 101 more" in page
@@ -272,6 +204,46 @@ def test_skipped_files_are_loud() -> None:
     text = " ".join(report.to_text().split())
     assert f"SKIPPED {told}" in text and text.index("SKIPPED") < text.index("weaker side")
     assert f"**Skipped:** {told}".replace("_", "\\_") in report.to_markdown()
+
+
+def test_damaged_images_are_told_before_what_was_never_an_image() -> None:
+    others = [(f"{index}.txt", "not an image file") for index in range(60)]
+    middle = [("a.heic", ".heic images are not read; convert them to PNG")]
+    report = reports.report(generated=SideSummary(9, "out", "", reports.skipped(*others, *middle, ("b.png", "damaged"),
+                            ("c.png", "an empty file"), ("d.png", "an empty file"))))  # fmt: skip
+    told = "64 generated files: 2 × an empty file (as c.png), 1 × damaged (b.png), 1 × .heic"
+    assert told in " ".join(report.to_text().split()) and told in report.to_markdown()
+    assert " ".join(report.to_text().split()).split("60 × not an image file (as 0.txt)")[1].startswith(" ")
+    listed = re.findall(r"<li><bdi[^>]*>(.*?)</bdi>", report.to_html())
+    assert listed[:5] == ["c.png", "d.png", "b.png", "a.heic", "0.txt"] and "59.txt" not in listed
+
+
+@pytest.mark.parametrize(("times", "files", "page"), [(1, "1 other file", "all"), (46, "46 other files", "all"),
+                                                      (47, "47 other files", "50 of them")])  # fmt: skip
+def test_reasons_that_are_not_shown_are_counted_in_files(times: int, files: str, page: str) -> None:
+    entries = [(f"{index}.png", f"damaged: {index}") for index in range(4)] + [("x.txt", "not an image file")] * times
+    report = reports.report(generated=SideSummary(9, "out", "", reports.skipped(*entries)))
+    told = f"damaged: 3 (3.png), and {files} (the JSON report names all, the HTML page {page})"
+    assert told in " ".join(report.to_text().split()) and told in report.to_markdown().replace("\\", "")
+    assert f"damaged: 3, and {files}." in reports.Page(report.to_html()).text
+
+
+@pytest.mark.parametrize(("key", "value", "shown"), [("fd", -2.8e-14, "0"), ("fd", 2e-9, "2.000 × 10⁻⁹"),
+                                                     ("kid", -2.8e-14, "−2.800 × 10⁻¹⁴")])  # fmt: skip
+def test_a_frechet_distance_of_rounding_is_shown_as_0(key: str, value: float, shown: str) -> None:
+    report = reports.report(scores={key: reports.score(key, value, details={})})
+    text = report.to_html()
+    assert text.count(f'<p class="value{" long" if len(shown) > 8 else ""}">{shown}</p>') >= 1
+    assert f'<p class="value">{shown}</p>' in text and f"features: {shown} (1,797 generated" in reports.Page(text).text
+    assert f"| **{shown}** |" in report.to_markdown()
+    assert (" 0 " if shown == "0" else f" {plain_number(value)} ") in report.to_text()
+    assert Report.from_json(report.to_json()).scores[key].value == value
+
+
+def test_markdown_tells_the_subset_size_that_was_used() -> None:
+    kid = reports.score("kid", 0.1, details={"subset_size_used": 30})
+    (row,) = [line for line in reports.report(scores={"kid": kid}).to_markdown().split("\n") if "| **0.1" in line]
+    assert "num subsets 100, subset size 30, degree 3" in row
 
 
 def test_a_few_skipped_files_are_listed_without_a_click() -> None:
@@ -295,7 +267,11 @@ def test_each_severity_has_its_word(severity: str, word: str) -> None:
 
 
 def test_the_most_serious_finding_comes_first_and_none_leaves_no_heading() -> None:
-    for rendered in (Page(reports.full().to_html()).text, reports.full().to_text(), reports.full().to_markdown()):
+    for rendered in (
+        reports.Page(reports.full().to_html()).text,
+        reports.full().to_text(),
+        reports.full().to_markdown(),
+    ):
         assert rendered.index("Problem") < rendered.index("Warning") < rendered.index("Note")
     assert 'id="findings"' not in reports.report().to_html()
     without_advice = reports.report(findings=(reports.finding(advice=""),))
@@ -304,7 +280,7 @@ def test_the_most_serious_finding_comes_first_and_none_leaves_no_heading() -> No
 
 def test_an_empty_report_still_renders() -> None:
     empty = reports.report(scores={}, curves={}, galleries=(), generated=SideSummary(0, "", ""))
-    page = Page(empty.to_html())
+    page = reports.Page(empty.to_html())
     assert "In short" in page.text and not [tag for tag, _ in page.tags if tag in ("svg", "img")]
     assert "| Score" not in empty.to_markdown() and "value" not in empty.to_text()
     hollow = reports.report(curves={"prd": Curve("prd", "PRD", "recall", "precision", (), ())},

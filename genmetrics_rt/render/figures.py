@@ -7,6 +7,7 @@ import math
 from genmetrics_rt.render import svg
 from genmetrics_rt.render.markup import details, escape, section, table
 from genmetrics_rt.render.numbers import count, number
+from genmetrics_rt.render.reading import too_few
 from genmetrics_rt.report import Curve, Report, Score
 
 _TABLE_ROWS = 41  # of a curve's points
@@ -59,7 +60,7 @@ def _plane(report: Report) -> str:
         "The upper right corner is the ideal: faithful and diverse. The words in the other corners name directions, "
         "not grades. On the dashed line, fidelity equals diversity."
     )
-    return _figure("Where the generated images stand", drawing, lines, note)
+    return _figure("Where the generated images stand", drawing, lines, f"{too_few(report)} {note}".strip())
 
 
 def _curve(report: Report, curve: Curve, key: str) -> str:
@@ -93,6 +94,7 @@ def _curve(report: Report, curve: Curve, key: str) -> str:
         f"The nearer the curve comes to the upper right corner, the better. On the dashed line, {curve.y_label} "
         f"equals {curve.x_label}."
     )
+    note = f"{too_few(report)} {note}".strip()
     return _figure(curve.title, drawing, lines, note, _points(curve, points))
 
 

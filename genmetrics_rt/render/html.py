@@ -9,7 +9,7 @@ from genmetrics_rt.render import sections, words
 from genmetrics_rt.render.figures import figures
 from genmetrics_rt.render.markup import escape, name, section
 from genmetrics_rt.render.names import prose, shorten
-from genmetrics_rt.render.numbers import count, counted, number
+from genmetrics_rt.render.numbers import count, counted
 from genmetrics_rt.render.reading import read
 from genmetrics_rt.report import Report, Score
 
@@ -83,8 +83,8 @@ def _headline(report: Report) -> str:
     shown = ""
     if reading.lead is not None:
         title, space = words.short_name(reading.lead, report)
-        value = number(reading.lead.value)
-        beside = [*words.uncertainty(reading.lead), *words.details(reading.lead)[0]]
+        value = words.value(reading.lead)
+        beside = [*words.uncertainty(reading.lead), *words.details(reading.lead, report)[0]]
         shown = (
             f'<div class="lead-score"><p class="name">{escape(title)} <span class="space">{escape(space)}</span></p>'
             f'<p class="value{" long" if len(value) > _WIDE else ""}">{escape(value)}</p>'
@@ -114,14 +114,14 @@ def _scores(report: Report) -> str:
 def _card(score: Score, report: Report) -> str:
     title, space = words.short_name(score, report)
     beside = " · ".join(words.uncertainty(score))
-    facts, notes = words.details(score)
+    facts, notes = words.details(score, report)
     settings = " · ".join(words.settings(score.settings))
     small = [part for part in (" · ".join(facts), f"Settings: {settings}" if settings else "") if part]
     if score.value is None:
         value = '<p class="value none">no value</p>'
         reason = f'<p class="reason">{escape(score.reason or "No reason was given.")}</p>'
     else:
-        value, reason = f'<p class="value">{escape(number(score.value))}</p>', ""
+        value, reason = f'<p class="value">{escape(words.value(score))}</p>', ""
     return (
         f'<article class="score"><h4>{escape(title)} <span class="space">{escape(space)}</span></h4>'
         f'{value}{_meter(score)}<p class="small">{_direction(score)}</p>'

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import prose, shorten, visible
-from genmetrics_rt.render.numbers import count, counted, duration, number
+from genmetrics_rt.render.numbers import count, counted, duration
 from genmetrics_rt.render.reading import read
 from genmetrics_rt.report import Finding, Gallery, Report, Score
 
@@ -49,14 +49,14 @@ def render_markdown(report: Report) -> str:
 
 
 def _row(score: Score, report: Report) -> tuple[str, ...]:
-    value = number(score.value)
+    value = words.value(score)
     beside = words.uncertainty(score)
     value = f"**{value}**" + (f" {'; '.join(beside)}" if beside else "")
-    notes = [score.reason or "No reason was given."] if score.value is None else words.details(score)[1]
+    notes = [score.reason or "No reason was given."] if score.value is None else words.details(score, report)[1]
     name = _escape(words.short_name(score, report)[0]) + "".join(f"<br>{_escape(note)}" for note in notes)
     best = "" if score.best is None else f"{score.best:g}"
     better = "higher" if score.higher_is_better else "lower"
-    return name, value, better, best, _escape(", ".join(words.settings(score.settings)))
+    return name, value, better, best, _escape(", ".join(words.settings(words.used_settings(score))))
 
 
 def _finding(entry: Finding) -> str:

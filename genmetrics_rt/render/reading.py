@@ -10,9 +10,11 @@ import math
 from dataclasses import dataclass
 
 from genmetrics_rt.render.numbers import Formatter, count, number, share
+from genmetrics_rt.render.words import one_subset
 from genmetrics_rt.report import Report, Score
 
 FEW_IMAGES = 2000  # a side; below, the 1/N bias of the Fréchet distance outweighs differences between models
+TOO_FEW = 50  # images on the smaller side; below, chance decides which of fidelity and diversity looks weaker
 _CLEAR_GAP = 0.05  # precision against recall: smaller differences are not worth a sentence
 _CLEAR_PRD_GAP = 0.02  # F1/8 against F8, which crowd near 1
 _UNEQUAL = 1.25  # ratio of the sides' sizes from which precision and recall need a caveat
@@ -43,9 +45,21 @@ def read(report: Report, number: Formatter = number) -> Reading:
         _same_content(report),
         _weaker_side(report, number),
         _why_it_leads(report, lead),
+        _scatter(report, number),
         _unequal_sides(report),
     )
     return Reading(lead, tuple(sentence for sentence in sentences if sentence))
+
+
+def too_few(report: Report) -> str:
+    """Why a small report gets no verdict on fidelity and diversity; empty where there are enough images."""
+    few = min(report.generated.num_images, report.reference.num_images)
+    if few >= TOO_FEW:
+        return ""
+    return (
+        f"Too few images to judge fidelity or diversity ({count(few)} on the smaller side): below {TOO_FEW}, chance "
+        "moves precision, recall, density, coverage and the PRD curve too far."
+    )
 
 
 def _lead(report: Report) -> Score | None:
@@ -88,6 +102,19 @@ def _why_it_leads(report: Report, lead: Score | None) -> str:
     return ""
 
 
+def _scatter(report: Report, number: Formatter) -> str:
+    kid = report.scores.get("kid")
+    spread = kid.details.get("std_over_subsets") if kid else None
+    if kid is None or kid.value is None or not isinstance(spread, int | float) or one_subset(kid, report):
+        return ""
+    if not abs(kid.value) < spread:
+        return ""
+    return (
+        f"The kernel distance ({number(kid.value)}) is within the scatter of its subsets (standard deviation "
+        f"{number(spread)}): they differ from one another by more than the value."
+    )
+
+
 def _weaker_side(report: Report, number: Formatter) -> str:
     """Precision against recall, and PRD's F1/8 against F8: both pairs treat the two sides alike.
 
@@ -96,6 +123,9 @@ def _weaker_side(report: Report, number: Formatter) -> str:
     precision, recall = _value(report, "precision"), _value(report, "recall")
     f1_8, f8 = _value(report, "prd_f1_8"), _value(report, "prd_f8")
     num_generated, num_reference = max(report.generated.num_images, 1), max(report.reference.num_images, 1)
+    has_pair = (precision is not None and recall is not None) or (f1_8 is not None and f8 is not None)
+    if has_pair and too_few(report):
+        return too_few(report)
     on_curve = "" if f1_8 is None or f8 is None else f"(F1/8 {number(f1_8)}, F8 {number(f8)})"
     curve = 0
     if f1_8 is not None and f8 is not None:
@@ -104,6 +134,8 @@ def _weaker_side(report: Report, number: Formatter) -> str:
     if precision is None or recall is None:
         if not on_curve:
             return ""
+        if f1_8 == f8 == 0:
+            return f"On the precision–recall curve of the distributions, the two sets share nothing {on_curve}."
         return f"{_CLAIM[curve]} on the precision–recall curve of the distributions {on_curve}."
     if precision == recall == 0:
         return "Precision and recall are both 0: on these features the two sets do not overlap at all."
@@ -117,6 +149,8 @@ def _weaker_side(report: Report, number: Formatter) -> str:
     )
     if not on_curve:
         return f"{_CLAIM[shares]}: {values}."
+    if f1_8 == f8 == 0:
+        return f"Two views disagree: {values}, but on the PRD curve the two sets share nothing {on_curve}."
     if shares == curve:
         return f"{_CLAIM[shares]}: {values}. The PRD curve agrees {on_curve}."
     if shares and curve:

@@ -12,7 +12,6 @@ from genmetrics_rt.render.reading import read
 from genmetrics_rt.report import Finding, Gallery, Report, SideSummary, Thumbnail
 
 PICTURE_BYTES = 1_500_000  # of JPEG on one page; in base64 a third more, which leaves 1 MB for everything else
-_LISTED = 50  # skipped files a side
 _OPEN = 5  # so many skipped files are listed without a click
 _CAPTION_NAME = 64  # characters
 _LIST_NAME = 90
@@ -91,10 +90,11 @@ def _skipped(side: SideSummary) -> str:
         return '<p class="small">No file was skipped.</p>'
     listed = "".join(
         f"<li>{name(entry.name, _LIST_NAME)} — {escape(shorten(prose(entry.reason), 300))}</li>"
-        for entry in side.skipped[:_LISTED]
+        for entry in words.sorted_skipped(side)[: words.LISTED]
     )
-    if len(side.skipped) > _LISTED:
-        listed += f'<li class="more">and {count(len(side.skipped) - _LISTED)} more; the JSON report names all</li>'
+    if len(side.skipped) > words.LISTED:
+        more = count(len(side.skipped) - words.LISTED)
+        listed += f'<li class="more">and {more} more; the JSON report names all</li>'
     which = f"<ul>{listed}</ul>"
     return (
         f'<div class="skipped"><p><strong>{counted(len(side.skipped), "file")} skipped.</strong> '

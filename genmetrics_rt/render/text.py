@@ -96,26 +96,26 @@ def _scores(report: Report, width: int) -> list[str]:
     lines = _row(heads if beside else heads[:4], widths, right=_NUMBERS)
     lines.append("-" * (width if beside else sum(widths) + 3 * len(_GAP)))
     for score, name, value, way, ideal in zip(scores, names, values, directions, best, strict=True):
-        told = " ".join(_told(score))
+        told = " ".join(_told(score, report))
         lines += _row((name, value, way, ideal, told)[: 5 if beside else 4], widths, right=_NUMBERS)
         if not beside:
             lines += [_GAP + line for line in wrap(told, width - len(_GAP))]
     return lines
 
 
-def _told(score: Score) -> list[str]:
+def _told(score: Score, report: Report) -> list[str]:
     """What stands beside a number: the first sentence of the meaning, or why there is none; then every reservation."""
     if score.value is None:
         return [prose(score.reason or "No reason was given.")]
-    facts, notes = words.details(score, plain_number)
-    facts = [fact for fact in facts if fact.startswith(("standard deviation", "a perfect model"))]
+    facts, notes = words.details(score, report, plain_number)
+    facts = [fact for fact in facts if fact.startswith(("standard deviation", "one subset", "a perfect model"))]
     beside = [*words.uncertainty(score, plain_number), *facts]
     first, dot, _ = prose(score.meaning).partition(". ")
     return [first + dot.rstrip(), *notes, *([f"({'; '.join(beside)})"] if beside else [])]
 
 
 def _value(score: Score) -> str:
-    return "none" if score.value is None else plain_number(score.value)
+    return "none" if score.value is None else words.value(score, plain_number)
 
 
 def _footer(report: Report, width: int) -> list[str]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from genmetrics_rt.render.names import prose, shorten, visible
 from genmetrics_rt.render.numbers import Formatter, count, counted, number, setting
-from genmetrics_rt.report import Finding, Report, Score, SideSummary
+from genmetrics_rt.report import Finding, Report, Score, SideSummary, SkippedImage
 
 FIDELITY = ("precision", "density", "prd_f1_8")
 DIVERSITY = ("recall", "coverage", "prd_f8")
+LISTED = 50  # skipped files a side that the page names
 SEVERITIES = {"problem": "Problem", "warning": "Warning", "info": "Note"}  # in the order of showing
 
 _DETAILS = {
@@ -25,6 +26,9 @@ _DETAILS = {
     "reference_scores": "the reference itself scores",
     "best_f1": "best F1 on the curve",
 }
+_ROUNDING = 1e-9  # a Fréchet distance nearer to 0 than this is shown as 0
+_DAMAGED = ("damaged", "cut off", "empty file", "no bytes", "cannot be read")  # in the reasons for skipping an image …
+_NO_IMAGE = ("not an image file", "hidden f", "regular file")  # … and in those for skipping what is none
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,17 @@ def direction(score: Score) -> str:
     return words if score.best is None else f"{words}, best {score.best:g}"
 
 
+def value(score: Score, number: Formatter = number) -> str:
+    """The number as it is shown: what is left of a Fréchet distance of 0 by rounding (−2.8e-14) is 0."""
+    rounding = score.key in ("fd", "fid") and score.value is not None and abs(score.value) < _ROUNDING
+    return number(0.0 if rounding else score.value)
+
+
+def one_subset(score: Score, report: Report) -> bool:
+    """Whether every "subset" holds all images of both sides, so that there is no spread over subsets."""
+    return score.details.get("subset_size_used") == report.generated.num_images == report.reference.num_images
+
+
 def uncertainty(score: Score, number: Formatter = number) -> list[str]:
     """Standard error and interval, where the score has them."""
     parts = []
@@ -103,11 +118,13 @@ def uncertainty(score: Score, number: Formatter = number) -> list[str]:
     return parts
 
 
-def details(score: Score, number: Formatter = number) -> tuple[list[str], list[str]]:
+def details(score: Score, report: Report, number: Formatter = number) -> tuple[list[str], list[str]]:
     """What stands beside the value: short facts ("a perfect model gets 0.969"), and whole sentences."""
     facts, notes = [], []
     for key, value in score.details.items():
-        if isinstance(value, str) and " " in value:
+        if key == "std_over_subsets" and one_subset(score, report):
+            facts.append("one subset: all images")
+        elif isinstance(value, str) and " " in value:
             notes.append(prose(value[:1].upper() + value[1:] + ("" if value.endswith(".") else ".")))
         else:
             facts.append(f"{_DETAILS.get(key, _spaced(key))} {_detail(value, number)}")
@@ -119,16 +136,33 @@ def settings(values: Mapping[str, Any], number: Formatter = number) -> list[str]
     return [f"{_spaced(key)} {prose(setting(value, number))}" for key, value in values.items()]
 
 
+def used_settings(score: Score) -> Mapping[str, Any]:
+    """The settings as they took effect: where few images made a subset smaller, its true size."""
+    return {key: score.details.get(f"{key}_used", value) for key, value in score.settings.items()}
+
+
+def sorted_skipped(side: SideSummary) -> list[SkippedImage]:
+    """The worst first, in the same order as `skip_reasons`."""
+    times = Counter(entry.reason for entry in side.skipped)
+    return sorted(side.skipped, key=lambda entry: (_rank(entry.reason), -times[entry.reason]))
+
+
 def skip_reasons(side: SideSummary, *, kinds: int = 4, examples: bool = True) -> str:
-    """``1,900 × not an image file (as notes.txt), 1 × an empty file (a.png)``; empty when nothing was skipped."""
-    reasons = Counter(entry.reason for entry in side.skipped).most_common()
-    first = {entry.reason: entry.name for entry in reversed(side.skipped)}
+    """``1 × an empty file (a.png), 1,900 × not an image file (as notes.txt)``; empty when nothing was skipped."""
+    entries = sorted_skipped(side)
+    reasons = list(Counter(entry.reason for entry in entries).items())
+    first = {entry.reason: entry.name for entry in reversed(entries)}
     shown = []
     for reason, times in reasons[:kinds]:
         example = f" ({'as ' if times > 1 else ''}{shorten(visible(first[reason]), 60)})" if examples else ""
         shown.append(f"{count(times)} × {shorten(prose(reason), 120)}{example}")
     if len(reasons) > kinds:
-        shown.append(f"and {counted(len(reasons) - kinds, 'other reason')}")
+        rest = counted(sum(times for _, times in reasons[kinds:]), "other file")
+        on_page = "all" if len(entries) <= LISTED else f"{LISTED} of them"
+        where = (
+            f" (the JSON report names all, the HTML page {on_page})" if examples else ""
+        )  # the page lists them below
+        shown.append(f"and {rest}{where}")
     return ", ".join(shown)
 
 
@@ -157,9 +191,9 @@ def published_note(report: Report) -> str:
 
 def citation(report: Report, lead: Score | None, number: Formatter = number) -> str:
     """One line to paste beside a number, with all that is needed to compare it."""
-    value = f"{prose(lead.name)}: {number(lead.value)}" if lead else "Scores"
+    told = f"{prose(lead.name)}: {value(lead, number)}" if lead else "Scores"
     return (
-        f"{value} ({count(report.generated.num_images)} generated against {count(report.reference.num_images)} "
+        f"{told} ({count(report.generated.num_images)} generated against {count(report.reference.num_images)} "
         f"reference images, protocol {prose(report.extractor.protocol)}, genmetrics-rt {visible(report.version)}, "
         f"fingerprint {visible(report.fingerprint)})"
     )
@@ -173,6 +207,13 @@ def moment(created: str) -> str:
         return visible(created)
     when = when if when.tzinfo is None else when.astimezone(UTC)
     return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _rank(reason: str) -> int:
+    """Damaged images first, as they change what was measured; what was never an image last."""
+    if any(part in reason for part in _DAMAGED):
+        return 0
+    return 2 if any(part in reason for part in _NO_IMAGE) else 1
 
 
 def _spaced(key: str) -> str:
