@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,32 @@ def as_numpy(value: Any) -> NDArray[Any]:
     """A NumPy view (or copy) of an array, a tensor on any device, or a nested list."""
     if isinstance(value, np.ndarray):
         return value
-    if hasattr(value, "detach"):  # a torch tensor that may need gradients or live on a GPU
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, perhaps with gradients or on a GPU
         value = value.detach().cpu()
     if hasattr(value, "__dlpack__"):
-        try:
+        with contextlib.suppress(Exception):  # other device or dtype: go through __array__
             return np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError):  # other device or dtype: go through __array__
-            pass
+    kind = type(value).__name__
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:
         raise InputError(
-            f"No array can be made of this {type(value).__name__} ({error}). Rows or images in a list must all have "
+            f"No array can be made of this {kind} ({error}). Rows or images in a list must all have "
             "one shape; images of several sizes can be given as a folder or an archive."
         ) from error
+    except Exception as error:  # code of another library: it raises what it likes
+        raise InputError(
+            f"This {kind} does not turn into a NumPy array ({error}). Bring it to the CPU and free it of gradients "
+            "first: x.detach().cpu() of each tensor, and .float() where NumPy lacks its dtype."
+        ) from error
+    if array.ndim == 0 or array.dtype.kind not in "biufc" or (array.size == 0 and isinstance(value, list | tuple)):
+        fact = "is empty" if array.size == 0 else "is no array of numbers"
+        raise InputError(
+            f"This {kind} {fact}, so it holds no images and no features. "
+            "Pass uint8 images (N, H, W, 3), features (N, D), or, where a side is asked for, the path of a folder, "
+            "archive or array file."
+        )
+    return array
 
 
 def as_features(value: Any, *, what: str = "features") -> NDArray[Any]:
@@ -113,6 +126,27 @@ def as_image(value: Any, *, what: str = "image") -> ImageArray:
     return checked
 
 
+def _conversion(images: NDArray[Any]) -> str:
+    """The range of values that are no uint8, and how they become pixels as far as that tells. Ends the message."""
+    if images.size == 0 or images.dtype.kind not in "biuf":
+        return ". Pixels are numbers: decode or convert them first."
+    low, high = float(images.min()), float(images.max())
+    fact = f" from {low:g} to {high:g}"
+    if images.dtype.kind == "b":
+        line = "x.astype('uint8') * 255"
+    elif images.dtype.kind == "f" and 0 <= low and high <= 1:
+        line = "(x * 255).round().clip(0, 255).astype('uint8')"
+    elif images.dtype.kind == "f" and -1 <= low and high <= 1:
+        line = "((x + 1) * 127.5).round().clip(0, 255).astype('uint8')"
+    elif 0 <= low and high <= 255:
+        line = "x.round().clip(0, 255).astype('uint8')"
+    elif images.dtype == np.uint16:
+        line = "(x / 257).round().astype('uint8')"
+    else:  # NaN comes here too
+        return f"{fact}. Nobody can tell what is black and white in that range: scale it to 0…255 and round."
+    return f"{fact}. Convert them yourself; if black and white are what this range suggests: {line}."
+
+
 def as_image_batch(value: Any, *, what: str = "images") -> ImageArray:
     """``(N, H, W, 3)`` uint8 from ``(N, H, W, 3)``, ``(N, H, W, 1)``, ``(N, H, W)`` or one ``(H, W, 3)`` uint8 image.
 
@@ -121,10 +155,7 @@ def as_image_batch(value: Any, *, what: str = "images") -> ImageArray:
     """
     images = as_numpy(value)
     if images.dtype != np.uint8:
-        raise InputError(
-            f"{what}: expected uint8 pixels 0…255, got {images.dtype}. "
-            "Convert them yourself, for instance (x * 255).round().clip(0, 255).astype('uint8') for x in [0, 1]."
-        )
+        raise InputError(f"{what}: expected uint8 pixels 0…255, got {images.dtype}{_conversion(images)}")
     if images.ndim == 3 and images.shape[-1] == 3 and images.shape[0] != 3:
         images = images[None] if images.shape[1] != 3 else images
     if images.ndim == 3:  # (N, H, W) grey

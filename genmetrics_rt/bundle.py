@@ -9,6 +9,7 @@ no ``..``, no link); a size or hash that differs; graphs whose external data poi
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -224,10 +225,11 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     if isinstance(name_or_path, str) and _PLAIN_NAME.fullmatch(name_or_path) and (SHIPPED / name_or_path).is_dir():
         folder = SHIPPED / name_or_path
     if not (folder / "manifest.json").is_file():
-        names = ", ".join(sorted(list_bundles()))
+        near = difflib.get_close_matches(str(name_or_path), list_bundles(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise MissingBundle(
-            f"No bundle {str(name_or_path)!r}: neither a shipped name nor a folder with a manifest.json. "
-            f"Shipped: {names}."
+            f"No bundle {str(name_or_path)!r}: neither a shipped name nor a folder with a manifest.json.{hint} "
+            f"Extractors: {', '.join(list_bundles('extractor'))}. `genmetrics bundles list` shows every bundle."
         )
     return Bundle(path=folder, manifest=read_manifest(folder / "manifest.json"))
 

@@ -1,27 +1,26 @@
-"""The `genmetrics` command. Results go to standard output, everything else to standard error.
-
-Exit codes: 0 done · 1 a --fail-if holds · 2 wrong usage or input · 3 something failed on our side · 130 interrupted.
-"""
+"""The `genmetrics` command. Results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 import genmetrics_rt as gm
-from genmetrics_rt.cache import write_atomically
+from genmetrics_rt.cache import cache_home, write_atomically
 from genmetrics_rt.errors import GenmetricsError, InputError
 from genmetrics_rt.extraction import ProgressCallback
+from genmetrics_rt.reference import require_npz
 
 app = typer.Typer(
     name="genmetrics",
@@ -30,6 +29,14 @@ app = typer.Typer(
     "genmetrics evaluate digits-gan digits              a shipped example, nothing to download\n"
     "genmetrics evaluate out/ real/ --html report.html  two folders\n"
     "genmetrics doctor                                  what is there, what is missing",
+    epilog="\b\n"
+    "Exit codes:\n"
+    "  0    done\n"
+    "  1    a --fail-if holds\n"
+    "  2    wrong usage or input\n"
+    "  3    something failed on our side\n"
+    "  130  interrupted\n"
+    "  141  nobody reads the output any more",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -54,9 +61,7 @@ def _say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
             _messages.print(f"error: {error}", style="red", markup=False)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            _messages.print(
-                "Interrupted. Features that were finished are in the cache: the same command goes on from there."
-            )
+            _messages.print(f"Interrupted.{_what_is_left(kwargs)}")
             raise typer.Exit(130) from None
         except (typer.Exit, typer.Abort):
             raise
@@ -68,6 +73,37 @@ def _say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
             raise typer.Exit(3) from None
 
     return wrapped
+
+
+def _what_is_left(options: Mapping[str, Any]) -> str:
+    """After Ctrl-C: whether the features that were finished are still there."""
+    if "no_cache" not in options:
+        return ""  # a command that computes no features
+    if options["no_cache"] or _why_not_writable(cache_home() / "features" / "block"):
+        return " Nothing was kept: the same command starts again from the beginning."
+    return " Features that were finished are in the cache: the same command goes on from there."
+
+
+def _print(text: str) -> None:
+    """To standard output, and at once: what cannot be written there is said while the command still runs."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_stdout()
+        if isinstance(error, BrokenPipeError):  # `| head`: the reader has what it wanted
+            raise typer.Exit(141) from None
+        raise InputError(_unwritable_stdout(error)) from error
+
+
+def _unwritable_stdout(error: OSError) -> str:
+    return f"Cannot write to standard output: {error.strerror or error}. Send it to a place that takes it."
+
+
+def _drop_stdout() -> None:
+    """Let what is still buffered go nowhere; the interpreter would try to write it again at its end."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 Extractor = Annotated[
@@ -98,9 +134,10 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per 
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use. [default: what is granted]")]
 
 
+@_say_errors
 def _print_version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"genmetrics-rt {gm.__version__}\n")
+        _print(f"genmetrics-rt {gm.__version__}")
         raise typer.Exit
 
 
@@ -126,8 +163,8 @@ def evaluate(
     num_images: NumImages = None,
     seed: Seed = 0,
     json_file: Annotated[str | None, typer.Option("--json", help="Write JSON here; - is standard output.")] = None,
-    html_file: Annotated[Path | None, typer.Option("--html", help="Write a self-contained page here.")] = None,
-    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write Markdown here.")] = None,
+    html_file: Annotated[str | None, typer.Option("--html", help="Write a self-contained page here, or to -.")] = None,
+    markdown_file: Annotated[str | None, typer.Option("--markdown", help="Write Markdown here, or to -.")] = None,
     fail_if: Annotated[
         list[str] | None, typer.Option("--fail-if", help="Exit with 1 if this holds: 'kid>0.05'. Repeatable.")
     ] = None,
@@ -148,6 +185,10 @@ def evaluate(
     genmetrics evaluate out/ real/ --fail-if 'coverage<0.6'      a gate for CI
     """
     conditions = [_Condition.parse(text) for text in fail_if or []]
+    for condition in conditions:
+        condition.require_computed(metrics)
+    outputs = {"--json": json_file, "--html": html_file, "--markdown": markdown_file}
+    _require_own_places(outputs, (generated, reference))
     with _progress(quiet) as callback:
         report = gm.evaluate(
             generated,
@@ -165,18 +206,15 @@ def evaluate(
             threads=threads,
             progress=callback,
         )
-    # The answer first: should writing a file fail, nothing computed is lost.
-    if json_file == "-":
-        sys.stdout.write(report.to_json() + "\n")
-    else:
-        sys.stdout.write(report.to_text(width=min(110, Console().width)) + "\n")
-        sys.stdout.flush()
-    if json_file not in (None, "-"):
-        _write(Path(str(json_file)), report.to_json() + "\n")
-    if html_file:
-        _write(html_file, report.to_html())
-    if markdown_file:
-        _write(markdown_file, report.to_markdown())
+    # The answer first, and the files even if nobody reads it: nothing computed is lost.
+    writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
+    printed = [option for option, place in outputs.items() if place == "-"]
+    try:
+        _print(writers[printed[0]]() if printed else report.to_text(width=min(110, Console().width)))
+    finally:
+        for option, place in outputs.items():
+            if place not in (None, "-"):
+                _write(Path(str(place)), writers[option]())
     held = [condition for condition in conditions if condition.holds(report)]
     for condition in held:
         _messages.print(
@@ -209,8 +247,11 @@ def reference(
     genmetrics reference real/ -o real.stats.npz
     genmetrics evaluate out/ real.stats.npz
     """
-    if output.suffix.lower() != ".npz":
-        raise InputError(f"{output}: the file must end in .npz. Use for instance -o {output.with_suffix('.npz')}.")
+    require_npz(output)
+    _require_own_places({"--output": str(output)}, (side,))
+    reason = _why_not_writable(output)
+    if reason:
+        raise InputError(f"Cannot write {output}: {reason}. Name another file with -o.")
     with _progress(quiet) as callback:
         done = gm.make_reference(
             side,
@@ -238,14 +279,14 @@ def bundles_list() -> None:
     rows = [gm.load_bundle(name).manifest for name in gm.list_bundles()]
     width = max(len(manifest.name) for manifest in rows)
     for manifest in rows:
-        sys.stdout.write(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}\n")
+        _print(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}")
 
 
 @bundles_app.command("path")
 @_say_errors
 def bundles_path(name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")]) -> None:
     """The folder of a bundle, for other programs that want to load its graph."""
-    sys.stdout.write(f"{gm.load_bundle(name).path}\n")
+    _print(f"{gm.load_bundle(name).path}")
 
 
 @bundles_app.command("verify")
@@ -260,19 +301,21 @@ def bundles_verify(
     from genmetrics_rt.selftest import measure
 
     wrong = False
-    for name in names or list(gm.list_bundles()):
-        bundle = gm.load_bundle(name)
+    bundles = [gm.load_bundle(name) for name in names or gm.list_bundles()]
+    width = max(len(bundle.name) for bundle in bundles)
+    output_width = max(len(output.name) for bundle in bundles for output in bundle.manifest.outputs)
+    for bundle in bundles:
         bundle.verify()
         deviations = measure(bundle, open_graph(bundle, backend=backend, device=device))
         for deviation in deviations:
             wrong |= not deviation.holds
             state = "holds" if deviation.holds else "DEVIATES"
-            sys.stdout.write(
-                f"{bundle.name:<20} {deviation.output:<14} {state}: "
-                f"{deviation.absolute:.1e} absolute, {deviation.relative:.1e} relative\n"
+            _print(
+                f"{bundle.name:<{width}}  {deviation.output:<{output_width}}  {state}: "
+                f"{deviation.absolute:.1e} absolute, {deviation.relative:.1e} relative"
             )
         if not deviations:
-            sys.stdout.write(f"{bundle.name:<20} hashes hold (no self-test in its manifest)\n")
+            _print(f"{bundle.name:<{width}}  hashes hold (no self-test in its manifest)")
     if wrong:
         raise GenmetricsError(
             "This machine's runtime computes other numbers than the workshop's, beyond the tolerance of the manifest. "
@@ -290,9 +333,9 @@ def doctor() -> None:
     problem = False
     for check in examine():
         problem |= check.state == "problem"
-        sys.stdout.write(f"{marks[check.state]}  {check.name:<24} {check.detail}\n")
+        _print(f"{marks[check.state]}  {check.name:<24} {check.detail}")
         if check.remedy:
-            sys.stdout.write(f"{'':<9}{'':<24} → {check.remedy}\n")
+            _print(f"{'':<9}{'':<24} → {check.remedy}")
     if problem:
         raise typer.Exit(3)
 
@@ -305,15 +348,26 @@ class _Condition:
 
     @classmethod
     def parse(cls, text: str) -> _Condition:
-        match = re.fullmatch(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
+        match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
         try:
             if match is None:
                 raise ValueError
-            return cls(text, match[1], match[2], float(match[3]))
+            return cls(text, match[1].lower(), match[2], float(match[3]))
         except ValueError:
             raise InputError(
                 f"--fail-if {text!r} is not a condition. Write a metric, one of > >= < <=, and a number: 'kid>0.05'."
             ) from None
+
+    def require_computed(self, metrics: str | None) -> None:
+        """Raise now what would otherwise be found out after everything was computed."""
+        from genmetrics_rt.scoring import choose_metrics
+
+        try:
+            choose_metrics(self.key, has_logits=True, space="these")
+        except InputError as error:
+            raise InputError(f"--fail-if {self.text!r}: {error}") from None
+        if metrics is not None and self.key not in [name.strip().lower() for name in metrics.split(",")]:
+            raise InputError(f"--fail-if {self.text!r}: {self.key} is not among --metrics {metrics}. Add it there.")
 
     def value(self, report: gm.Report) -> float:
         if self.key not in report.scores:
@@ -333,7 +387,7 @@ class _Condition:
         }[self._sign]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _progress(quiet: bool) -> Iterator[ProgressCallback | None]:
     """A bar on standard error with images/s and time left; plain lines where that is no terminal."""
     if quiet:
@@ -371,6 +425,36 @@ def _words(state: gm.Progress) -> str:
     return words
 
 
+def _require_own_places(outputs: Mapping[str, str | None], inputs: tuple[str, ...]) -> None:
+    """Refuse an output that would replace an input or another output."""
+    taken = {os.path.expanduser(side): f"the input {side}" for side in inputs if side}
+    for option, place in outputs.items():
+        if place is None:
+            continue
+        if place == "":
+            raise InputError(f"{option} names an empty path: is a shell variable unset? Name a file.")
+        for other, what in taken.items():
+            if _are_one_file(place, other):
+                raise InputError(f"{option} {place} would overwrite {what}. Name another file.")
+        taken[place] = f"the output of {option}"
+
+
+def _are_one_file(one: str, other: str) -> bool:
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)  # also where a file system takes A.npz and a.npz for one
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _why_not_writable(path: Path) -> str | None:
+    """Why a file cannot be made there, as far as can be known before trying; missing folders will be made."""
+    if os.path.isdir(path):  # False, not an error, where looking is not permitted
+        return "it is a folder"
+    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+    if not os.path.isdir(folder):
+        return f"{folder} is no folder"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
+
+
 def _write(path: Path, text: str) -> None:
     try:
         write_atomically(path, text.encode())
@@ -383,6 +467,13 @@ def _write(path: Path, text: str) -> None:
 
 def main() -> None:
     """Entry point of the `genmetrics` command."""
+    if sys.stdout is None:  # closed by the caller: `>&-`
+        sys.stdout = open(os.devnull, "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal's encoding lacks is no defect
-    app()
+    try:
+        app()
+    except OSError as error:  # the commands let none through: it comes from printing the help
+        _drop_stdout()
+        _messages.print(f"error: {_unwritable_stdout(error)}", style="red", markup=False)
+        sys.exit(2)

@@ -36,8 +36,18 @@ class Reference:
     summary: SideSummary
     settings: Mapping[str, Any] = field(default_factory=dict)  # of metrics, fixed by the protocol
 
+    def __repr__(self) -> str:
+        return (
+            f"Reference(num_images={self.summary.num_images}, extractor={self.extractor.name!r}, "
+            f"source={self.summary.source!r})"
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all. Raises `InputError` when the place cannot be written."""
+        """Write the file, whole or not at all.
+
+        Raises `InputError` when the name does not end in ``.npz`` or the place cannot be written.
+        """
+        require_npz(Path(path))
         statistics = self.features.statistics()
         header: dict[str, Any] = {
             "schema": SCHEMA,
@@ -91,7 +101,7 @@ class Reference:
             )
         except UnreadableInput:
             raise
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise UnreadableInput(
                 f"{path} is not a readable reference file ({error}). "
                 f"Make one with: genmetrics reference IMAGES -o {path}"
@@ -108,6 +118,13 @@ class Reference:
                 f"{extractor.numeric_id[:12]}). Numbers from different features mean nothing together. "
                 f"Use --extractor {mine.name}, or make the file again from its images."
             )
+
+
+def require_npz(path: Path) -> None:
+    """Raise `InputError` unless a reference file of this name would be read again."""
+    if path.suffix.lower() != ".npz":
+        better = path.with_suffix(".npz") if path.name else path / "reference.npz"
+        raise InputError(f"{path}: the name of a reference file must end in .npz. Use for instance {better}.")
 
 
 def is_reference_file(path: Path) -> bool:

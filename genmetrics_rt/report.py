@@ -156,6 +156,9 @@ class Report:
     galleries: tuple[Gallery, ...] = ()
     seed: int = 0  # of the evaluation: for samples of images, latents and clusters
 
+    def __str__(self) -> str:
+        return self.to_text()
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values. One that is not finite is None, with ``"<key>_reason"`` beside it."""
         record = dataclasses.asdict(self)

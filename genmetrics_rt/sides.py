@@ -15,6 +15,8 @@ generator bundle (shipped name or folder)    `GeneratorRequest`: sampled once it
 from __future__ import annotations
 
 import difflib
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import as_features, as_numpy
-from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
-from genmetrics_rt.errors import InputError, MissingInput
+from genmetrics_rt.bundle import MAX_MANIFEST_BYTES, Bundle, list_bundles, load_bundle
+from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.images import open_images
 from genmetrics_rt.reference import Reference, is_reference_file
 from genmetrics_rt.sources import ImageSource
@@ -62,7 +64,7 @@ def open_side(value: Any) -> Side:
     if isinstance(value, Reference | GeneratorRequest | FeatureRows):
         return value
     if isinstance(value, Bundle):
-        return _generator(value)
+        return _generator(value, value.name)
     if isinstance(value, str | Path):
         return _open_path(value)
     array = as_numpy(value)
@@ -72,11 +74,19 @@ def open_side(value: Any) -> Side:
 
 
 def _open_path(value: str | Path) -> Side:
+    if value == "":  # to the operating system this would be the current folder
+        raise InputError("An empty path was given for a side: is a shell variable unset? Give a folder or file.")
     path = Path(value).expanduser()
-    if not path.exists():
-        return _open_shipped(str(value))
-    if path.is_dir() and (path / "manifest.json").is_file():
-        return _generator(load_bundle(path))
+    try:
+        if not path.exists():
+            return _open_shipped(str(value))
+        _require_readable(path)
+    except PermissionError as error:
+        raise UnreadableInput(
+            f"{value} cannot be read: permission denied. Fix its permissions, or give a copy that you may read."
+        ) from error
+    if path.is_dir() and _is_bundle(path):
+        return _generator(load_bundle(path), str(value))
     if path.suffix.lower() == ".npz" and is_reference_file(path):
         return Reference.load(path)
     if path.suffix.lower() == ".npy" and _is_feature_file(path):
@@ -84,13 +94,32 @@ def _open_path(value: str | Path) -> Side:
     return open_images(path)
 
 
+def _require_readable(path: Path) -> None:
+    """Raise `PermissionError` here, before a parser takes it for damage."""
+    if path.is_dir():
+        os.scandir(path).close()
+    elif path.is_file():
+        path.open("rb").close()
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether the manifest.json in it, if any, is one of ours. Others lie beside plain images."""
+    manifest = folder / "manifest.json"
+    try:
+        if manifest.stat().st_size > MAX_MANIFEST_BYTES:
+            return False
+        record = json.loads(manifest.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and str(record.get("schema")).startswith("genmetrics.bundle/")
+
+
 def _open_shipped(name: str) -> Side:
     if name in SHIPPED_IMAGES:
         return open_images(SHIPPED_IMAGES[name], name=name)
-    generators = list_bundles("generator")
-    if name in generators:
-        return GeneratorRequest(load_bundle(name))
-    known = sorted([*SHIPPED_IMAGES, *generators])
+    if name in list_bundles():
+        return _generator(load_bundle(name), name)
+    known = sorted([*SHIPPED_IMAGES, *list_bundles("generator")])
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise MissingInput(
@@ -98,10 +127,11 @@ def _open_shipped(name: str) -> Side:
     )
 
 
-def _generator(bundle: Bundle) -> GeneratorRequest:
+def _generator(bundle: Bundle, given: str) -> GeneratorRequest:
     if bundle.kind != "generator":
+        hint = f" That is an extractor: use -e {given}." if bundle.kind == "extractor" else ""
         raise InputError(
-            f"{bundle.name!r} is a bundle of kind {bundle.kind}. Only a generator can stand for a set of images."
+            f"{bundle.name!r} is a bundle of kind {bundle.kind}. Only a generator can stand for a set of images.{hint}"
         )
     return GeneratorRequest(bundle)
 

@@ -29,6 +29,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return makers.image_folder(root / "out", 30, seed=1), makers.image_folder(root / "real", 30, seed=2)
 
 
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any computation would be a defect, exit code 3."""
+    monkeypatch.setattr("genmetrics_rt.cli.gm.evaluate", None)
+    monkeypatch.setattr("genmetrics_rt.cli.gm.make_reference", None)
+
+
 def test_evaluate_prints_a_table_and_writes_files(tiny: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
     result = run(
         "evaluate", *folders, "-e", tiny,
@@ -61,6 +68,25 @@ def test_fail_if_decides_the_exit_code(tiny: Path, folders: tuple[Path, Path], c
     assert "Kernel distance" in result.stdout  # the report is printed either way
 
 
+def test_fail_if_ignores_case(tiny: Path, folders: tuple[Path, Path]) -> None:
+    assert run("evaluate", *folders, "-e", tiny, "--fail-if", "FD>0", "-m", "fd").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "metrics", "message"),
+    [
+        ("nonsense>3", [], "No metric 'nonsense'"),
+        ("fid>50", [], "ask for 'fd'"),
+        ("kid>0.05", ["--metrics", "fd, Coverage"], "kid is not among --metrics"),
+    ],
+)
+def test_a_gate_that_will_not_be_computed_is_refused_before_any_work(
+    no_work: None, condition: str, metrics: list[str], message: str
+) -> None:
+    result = run("evaluate", "a", "b", *metrics, "--fail-if", condition)
+    assert result.exit_code == 2 and message in result.stderr and "--fail-if" in result.stderr
+
+
 @pytest.mark.parametrize("condition", ["fd", "fd=3", "fd>x", "nonsense>3"])
 def test_a_gate_that_cannot_be_read_is_wrong_usage(tiny: Path, folders: tuple[Path, Path], condition: str) -> None:
     result = run("evaluate", *folders, "-e", tiny, "--fail-if", condition)
@@ -73,6 +99,102 @@ def test_a_gate_on_a_missing_value_is_not_passed_silently(
     few = makers.image_folder(tmp_path / "few", 5)
     result = run("evaluate", few, folders[1], "-e", tiny, "--fail-if", "coverage<0.1")
     assert result.exit_code == 2 and "cannot be decided" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "a.npy", "b", "--html", "a.npy"], "overwrite the input a.npy"),
+        (["evaluate", "a.npy", "b", "--html", "./b/../a.npy"], "overwrite the input a.npy"),
+        (["evaluate", "a.npy", "b.npy", "--json", "link.npy"], "overwrite the input a.npy"),
+        (["evaluate", "a", "b", "--json", "x", "--html", "x"], "overwrite the output of --json"),
+        (["evaluate", "a", "b", "--json", "-", "--markdown", "-"], "overwrite the output of --json"),
+        (["evaluate", "a", "b", "--json", ""], "an empty path"),
+        (["reference", "a.npz", "-o", "a.npz"], "overwrite the input a.npz"),
+        (["reference", "a", "-o", "a.npy/r.npz"], "Cannot write"),
+        (["reference", "a", "-o", "r.dat"], "for instance r.npz"),
+        (["reference", "a", "-o", "."], "reference.npz"),
+    ],
+)
+def test_a_place_that_must_not_be_written_is_refused_before_any_work(
+    no_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    for name in ("a.npy", "a.npz"):
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "link.npy").symlink_to("a.npy")
+    result = run(*arguments)
+    assert result.exit_code == 2 and message in result.stderr, result.output
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "a.npz").read_bytes() == b"mine"
+
+
+def test_a_folder_without_permission_is_refused_before_any_work(
+    no_work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    result = run("reference", "a", "-o", tmp_path / "new" / "r.npz")
+    assert result.exit_code == 2 and f"no permission to write in {tmp_path}" in result.stderr
+
+
+@pytest.mark.parametrize(("option", "start"), [("--html", "<!doctype html>"), ("--markdown", "#")])
+def test_a_report_on_standard_output_stands_alone(
+    tiny: Path, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, start: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("evaluate", *folders, "-e", tiny, option, "-")
+    assert result.exit_code == 0 and result.stdout.lower().startswith(start)
+    assert not list(tmp_path.iterdir())
+
+
+def shell(line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A real shell with "$@" for the command and these arguments; the exit code of a pipe is that of the command."""
+    command = [sys.executable, "-m", "genmetrics_rt", *map(str, arguments)]
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}", "bash", *command], capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+def test_a_reader_that_goes_away_ends_the_command_quietly_and_files_are_written(
+    tiny: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = shell('"$@" | true', "evaluate", *folders, "-e", tiny, "-q", "--html", tmp_path / "r.html")
+    assert done.returncode == 141
+    assert done.stderr.splitlines() == [f"wrote {tmp_path / 'r.html'}"]
+    assert (tmp_path / "r.html").is_file()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["bundles", "list"], ["--version"], ["--help"]])
+def test_a_full_disk_behind_standard_output_is_one_message(arguments: list[str]) -> None:
+    done = shell('"$@" > /dev/full', *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "No space left" in line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
+def test_a_closed_standard_output_is_no_defect() -> None:
+    done = shell('"$@" >&-', "bundles", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "home", "expected"),
+    [([], "home", "are in the cache"), (["--no-cache"], "home", "Nothing was kept"), ([], "file", "Nothing was kept")],
+)
+def test_ctrl_c_promises_only_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], home: str, expected: str
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GENMETRICS_HOME", str(tmp_path / home))
+    monkeypatch.setattr("genmetrics_rt.cli.gm.evaluate", interrupted)
+    result = run("evaluate", "a", "b", *options)
+    assert result.exit_code == 130 and expected in result.stderr
 
 
 def bad_inputs(root: Path, tiny: Path) -> dict[str, tuple[list[object], str]]:
@@ -105,6 +227,9 @@ def bad_inputs(root: Path, tiny: Path) -> dict[str, tuple[list[object], str]]:
         "float images": ([root / "floats.npy", good], "uint8"),
         "tampered bundle": ([good, good, "-e", tampered], "not the file that was frozen"),
         "unknown extractor": ([good, good, "-e", "inception-v9"], "No bundle"),
+        "misspelt extractor": ([good, good, "-e", "scatering"], "Did you mean 'scattering'? Extractors: digits-cl"),
+        "extractor as a side": (["digits-classifier", good], "use -e digits-classifier"),
+        "empty path": (["", good], "shell variable"),
         "unknown metric": ([good, good, "-m", "fid"], "ask for 'fd'"),
         "unknown protocol": ([good, good, "--protocol", "clean"], "protocol"),
         "unknown backend": ([good, good, "--backend", "jax"], "backend"),
@@ -118,7 +243,7 @@ NAMES = [
     "missing path", "misspelt example", "empty folder", "folder without images", "one image", "damaged zip",
     "file of another kind", "NaN features", "unlike features", "float images", "tampered bundle",
     "unknown extractor", "unknown metric", "unknown protocol", "unknown backend", "device that is not there",
-    "unknown device", "too many asked for",
+    "unknown device", "too many asked for", "misspelt extractor", "extractor as a side", "empty path",
 ]  # fmt: skip
 
 
@@ -134,7 +259,7 @@ def test_all_mistakes_are_tried(mistakes: dict) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_mistake_gets_one_message_and_exit_code_2(mistakes: dict, tiny: Path, name: str) -> None:
     arguments, message = mistakes[name]
-    extractor = [] if "-e" in arguments else ["-e", tiny]
+    extractor = [] if "-e" in arguments or "features" in name else ["-e", tiny]  # features take none
     result = run("evaluate", *arguments, *extractor, "-q")
     assert result.exit_code == 2, result.output
     assert message in result.stderr and "Traceback" not in result.stderr
@@ -189,6 +314,8 @@ def test_bundles_commands() -> None:
     verified = run("bundles", "verify")
     assert verified.exit_code == 0, verified.output
     assert "DEVIATES" not in verified.stdout
+    lines = [line for line in verified.stdout.splitlines() if " holds: " in line]
+    assert len({line.index(" holds: ") for line in lines}) == 1
 
 
 def test_doctor_finds_this_machine_healthy() -> None:
@@ -201,6 +328,8 @@ def test_doctor_finds_this_machine_healthy() -> None:
 def test_help_teaches(command: list[str]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
+    if not command:
+        assert "130  interrupted" in result.stdout
     if command == ["evaluate"]:
         assert "genmetrics evaluate out/ real/" in result.stdout
 
