@@ -162,7 +162,7 @@ class Evaluation:
         reference_side = open_side(reference)
         if isinstance(reference_side, FeatureRows):
             raise InputError("Evaluation takes images, so its reference must be images or a saved Reference.")
-        self._preparation.choose_extractor(reference_side)
+        self._preparation.choose_extractor(reference_side, more_images=True)
         self._extractor = self._preparation.open_extractor()
         choose_metrics(metrics, has_logits=self._preparation.has_logits(None), space=self._preparation.space)
         self._metrics = metrics

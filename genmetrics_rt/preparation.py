@@ -65,11 +65,11 @@ class Preparation:
         if type(self.seed) is not int or self.seed < 0:
             raise InputError(f"seed is {self.seed!r}; it must be a whole number of at least 0.")
 
-    def choose_extractor(self, *sides: Side) -> None:
-        """Settle which extractor is meant, and open it if any side consists of images."""
+    def choose_extractor(self, *sides: Side, more_images: bool = False) -> None:
+        """Settle which extractor is meant, and open it if any side consists of images, or if they come later."""
         saved = [side for side in sides if isinstance(side, Reference)]
         features = [side for side in sides if isinstance(side, FeatureRows)]
-        images = len(sides) - len(saved) - len(features)
+        images = more_images or len(sides) > len(saved) + len(features)
         if features and images:
             raise FeatureMismatch(
                 "One side consists of features and the other of images. Give images on both sides, or features on both."

@@ -218,6 +218,17 @@ def test_streaming_equals_evaluating(tiny: Path) -> None:
         assert values(evaluation.compute()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_streaming_against_a_saved_reference(tiny: Path, tmp_path: Path) -> None:
+    images, reference = makers.pictures(40, seed=1), gm.make_reference(makers.pictures(40, seed=2), extractor=tiny)
+    evaluation = gm.Evaluation(reference, extractor=tiny, metrics="fd")
+    evaluation.update(images)
+    expected = gm.evaluate(images, reference, extractor=tiny).scores["fd"].value
+    assert evaluation.compute().scores["fd"].value == pytest.approx(expected, rel=1e-5)
+    own = gm.make_reference(np.random.default_rng(0).random((40, 12)))
+    with pytest.raises(gm.FeatureMismatch, match="features of the same network"):
+        gm.Evaluation(own, extractor=tiny)
+
+
 def test_eight_threads_and_a_merge_see_every_image(tiny: Path) -> None:
     generated, reference = makers.pictures(160, seed=1), makers.pictures(80, seed=2)
     one, two = (gm.Evaluation(reference, extractor=tiny, metrics="fd") for _ in range(2))
