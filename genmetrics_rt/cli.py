@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 import genmetrics_rt as gm
-from genmetrics_rt.cache import cache_home, write_atomically
+from genmetrics_rt.cache import cache_home
 from genmetrics_rt.errors import GenmetricsError, InputError
-from genmetrics_rt.extraction import ProgressCallback
+from genmetrics_rt.gate import Condition
 from genmetrics_rt.reference import require_npz
+from genmetrics_rt.terminal import (
+    drop_stdout,
+    messages,
+    print_result,
+    progress,
+    require_own_places,
+    terminal_width,
+    unwritable_stdout,
+    why_not_writable,
+    write_file,
+)
 
 app = typer.Typer(
     name="genmetrics",
@@ -45,7 +52,6 @@ app = typer.Typer(
 bundles_app = typer.Typer(help="The frozen graphs: what is there, and whether it is what it should be.")
 app.add_typer(bundles_app, name="bundles", no_args_is_help=True)
 
-_messages = Console(stderr=True, highlight=False, soft_wrap=True)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -58,16 +64,16 @@ def _say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return command(*args, **kwargs)
         except GenmetricsError as error:
-            _messages.print(f"error: {error}", style="red", markup=False)
+            messages.print(f"error: {error}", style="red", markup=False)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            _messages.print(f"Interrupted.{_what_is_left(kwargs)}")
+            messages.print(f"Interrupted.{_what_is_left(kwargs)}")
             raise typer.Exit(130) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception:
-            _messages.print_exception()
-            _messages.print(
+            messages.print_exception()
+            messages.print(
                 "error: this is a defect of genmetrics-rt, not of your input. Please report it.", style="red"
             )
             raise typer.Exit(3) from None
@@ -79,31 +85,9 @@ def _what_is_left(options: Mapping[str, Any]) -> str:
     """After Ctrl-C: whether the features that were finished are still there."""
     if "no_cache" not in options:
         return ""  # a command that computes no features
-    if options["no_cache"] or _why_not_writable(cache_home() / "features" / "block"):
+    if options["no_cache"] or why_not_writable(cache_home() / "features" / "block"):
         return " Nothing was kept: the same command starts again from the beginning."
     return " Features that were finished are in the cache: the same command goes on from there."
-
-
-def _print(text: str) -> None:
-    """To standard output, and at once: what cannot be written there is said while the command still runs."""
-    try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        _drop_stdout()
-        if isinstance(error, BrokenPipeError):  # `| head`: the reader has what it wanted
-            raise typer.Exit(141) from None
-        raise InputError(_unwritable_stdout(error)) from error
-
-
-def _unwritable_stdout(error: OSError) -> str:
-    return f"Cannot write to standard output: {error.strerror or error}. Send it to a place that takes it."
-
-
-def _drop_stdout() -> None:
-    """Let what is still buffered go nowhere; the interpreter would try to write it again at its end."""
-    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 Extractor = Annotated[
@@ -137,7 +121,7 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads t
 @_say_errors
 def _print_version(asked: bool) -> None:
     if asked:
-        _print(f"genmetrics-rt {gm.__version__}")
+        print_result(f"genmetrics-rt {gm.__version__}")
         raise typer.Exit
 
 
@@ -184,12 +168,12 @@ def evaluate(
     genmetrics evaluate gen.npy real.npy --metrics fd,kid        your own features (N, D)
     genmetrics evaluate out/ real/ --fail-if 'coverage<0.6'      a gate for CI
     """
-    conditions = [_Condition.parse(text) for text in fail_if or []]
+    conditions = [Condition.parse(text) for text in fail_if or []]
     for condition in conditions:
         condition.require_computed(metrics)
     outputs = {"--json": json_file, "--html": html_file, "--markdown": markdown_file}
-    _require_own_places(outputs, (generated, reference))
-    with _progress(quiet) as callback:
+    require_own_places(outputs, (generated, reference))
+    with progress(quiet) as callback:
         report = gm.evaluate(
             generated,
             reference,
@@ -210,14 +194,14 @@ def evaluate(
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
     printed = [option for option, place in outputs.items() if place == "-"]
     try:
-        _print(writers[printed[0]]() if printed else report.to_text(width=min(110, Console().width)))
+        print_result(writers[printed[0]]() if printed else report.to_text(width=min(110, terminal_width())))
     finally:
         for option, place in outputs.items():
             if place not in (None, "-"):
-                _write(Path(str(place)), writers[option]())
+                write_file(Path(str(place)), writers[option]())
     held = [condition for condition in conditions if condition.holds(report)]
     for condition in held:
-        _messages.print(
+        messages.print(
             f"failed: {condition.text} holds ({condition.key} is {condition.value(report):.6g})", style="red"
         )
     if held:
@@ -248,11 +232,11 @@ def reference(
     genmetrics evaluate out/ real.stats.npz
     """
     require_npz(output)
-    _require_own_places({"--output": str(output)}, (side,))
-    reason = _why_not_writable(output)
+    require_own_places({"--output": str(output)}, (side,))
+    reason = why_not_writable(output)
     if reason:
         raise InputError(f"Cannot write {output}: {reason}. Name another file with -o.")
-    with _progress(quiet) as callback:
+    with progress(quiet) as callback:
         done = gm.make_reference(
             side,
             extractor=extractor,
@@ -269,7 +253,7 @@ def reference(
         )
     done.save(output)
     skipped = f", {len(done.summary.skipped):,} files skipped" if done.summary.skipped else ""
-    _messages.print(f"{output}: {done.summary.num_images:,} images, {done.extractor.name} features{skipped}.")
+    messages.print(f"{output}: {done.summary.num_images:,} images, {done.extractor.name} features{skipped}.")
 
 
 @bundles_app.command("list")
@@ -279,14 +263,14 @@ def bundles_list() -> None:
     rows = [gm.load_bundle(name).manifest for name in gm.list_bundles()]
     width = max(len(manifest.name) for manifest in rows)
     for manifest in rows:
-        _print(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}")
+        print_result(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}")
 
 
 @bundles_app.command("path")
 @_say_errors
 def bundles_path(name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")]) -> None:
     """The folder of a bundle, for other programs that want to load its graph."""
-    _print(f"{gm.load_bundle(name).path}")
+    print_result(f"{gm.load_bundle(name).path}")
 
 
 @bundles_app.command("verify")
@@ -310,12 +294,12 @@ def bundles_verify(
         for deviation in deviations:
             wrong |= not deviation.holds
             state = "holds" if deviation.holds else "DEVIATES"
-            _print(
+            print_result(
                 f"{bundle.name:<{width}}  {deviation.output:<{output_width}}  {state}: "
                 f"{deviation.absolute:.1e} absolute, {deviation.relative:.1e} relative"
             )
         if not deviations:
-            _print(f"{bundle.name:<{width}}  hashes hold (no self-test in its manifest)")
+            print_result(f"{bundle.name:<{width}}  hashes hold (no self-test in its manifest)")
     if wrong:
         raise GenmetricsError(
             "This machine's runtime computes other numbers than the workshop's, beyond the tolerance of the manifest. "
@@ -333,136 +317,11 @@ def doctor() -> None:
     problem = False
     for check in examine():
         problem |= check.state == "problem"
-        _print(f"{marks[check.state]}  {check.name:<24} {check.detail}")
+        print_result(f"{marks[check.state]}  {check.name:<24} {check.detail}")
         if check.remedy:
-            _print(f"{'':<9}{'':<24} → {check.remedy}")
+            print_result(f"{'':<9}{'':<24} → {check.remedy}")
     if problem:
         raise typer.Exit(3)
-
-
-class _Condition:
-    """A gate such as ``fid>50`` or ``coverage <= 0.6``."""
-
-    def __init__(self, text: str, key: str, sign: str, bound: float) -> None:
-        self.text, self.key, self._sign, self._bound = text, key, sign, bound
-
-    @classmethod
-    def parse(cls, text: str) -> _Condition:
-        match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*", text)
-        try:
-            if match is None:
-                raise ValueError
-            return cls(text, match[1].lower(), match[2], float(match[3]))
-        except ValueError:
-            raise InputError(
-                f"--fail-if {text!r} is not a condition. Write a metric, one of > >= < <=, and a number: 'kid>0.05'."
-            ) from None
-
-    def require_computed(self, metrics: str | None) -> None:
-        """Raise now what would otherwise be found out after everything was computed."""
-        from genmetrics_rt.scoring import choose_metrics
-
-        try:
-            choose_metrics(self.key, has_logits=True, space="these")
-        except InputError as error:
-            raise InputError(f"--fail-if {self.text!r}: {error}") from None
-        if metrics is not None and self.key not in [name.strip().lower() for name in metrics.split(",")]:
-            raise InputError(f"--fail-if {self.text!r}: {self.key} is not among --metrics {metrics}. Add it there.")
-
-    def value(self, report: gm.Report) -> float:
-        if self.key not in report.scores:
-            raise InputError(f"--fail-if {self.text!r}: no such score. There are: {', '.join(report.scores)}.")
-        score = report.scores[self.key]
-        if score.value is None:
-            raise InputError(f"--fail-if {self.text!r} cannot be decided: {score.reason}")
-        return score.value
-
-    def holds(self, report: gm.Report) -> bool:
-        value = self.value(report)
-        return {
-            ">": value > self._bound,
-            ">=": value >= self._bound,
-            "<": value < self._bound,
-            "<=": value <= self._bound,
-        }[self._sign]
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[ProgressCallback | None]:
-    """A bar on standard error with images/s and time left; plain lines where that is no terminal."""
-    if quiet:
-        yield None
-        return
-    if not _messages.is_terminal:
-        yield _plain_progress
-        return
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.fields[words]}"))
-    with Progress(*columns, console=_messages, transient=True) as bars:
-        tasks = {}
-
-        def show(state: gm.Progress) -> None:
-            if state.stage not in tasks:
-                tasks[state.stage] = bars.add_task(state.stage, total=state.total, words="")
-            bars.update(tasks[state.stage], completed=state.done, words=_words(state))
-
-        yield show
-
-
-def _plain_progress(state: gm.Progress) -> None:
-    if state.done == state.total:
-        _messages.print(f"{state.stage}: {_words(state)}", markup=False)
-
-
-def _words(state: gm.Progress) -> str:
-    words = f"{state.done:,} of {state.total:,} images"
-    if state.from_cache:
-        words += f", {state.from_cache:,} from the cache"
-    if state.images_per_second:
-        words += f", {state.images_per_second:,.0f} images/s"
-    if state.seconds_left and state.done < state.total:
-        minutes, seconds = divmod(round(state.seconds_left), 60)
-        words += f", {minutes}:{seconds:02d} left"
-    return words
-
-
-def _require_own_places(outputs: Mapping[str, str | None], inputs: tuple[str, ...]) -> None:
-    """Refuse an output that would replace an input or another output."""
-    taken = {os.path.expanduser(side): f"the input {side}" for side in inputs if side}
-    for option, place in outputs.items():
-        if place is None:
-            continue
-        if place == "":
-            raise InputError(f"{option} names an empty path: is a shell variable unset? Name a file.")
-        for other, what in taken.items():
-            if _are_one_file(place, other):
-                raise InputError(f"{option} {place} would overwrite {what}. Name another file.")
-        taken[place] = f"the output of {option}"
-
-
-def _are_one_file(one: str, other: str) -> bool:
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.samefile(one, other)  # also where a file system takes A.npz and a.npz for one
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _why_not_writable(path: Path) -> str | None:
-    """Why a file cannot be made there, as far as can be known before trying; missing folders will be made."""
-    if os.path.isdir(path):  # False, not an error, where looking is not permitted
-        return "it is a folder"
-    folder = next(parent for parent in path.absolute().parents if os.path.exists(parent))
-    if not os.path.isdir(folder):
-        return f"{folder} is no folder"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. The scores are printed above; name another file."
-        ) from error
-    _messages.print(f"wrote {path}", markup=False)
 
 
 def main() -> None:
@@ -474,6 +333,6 @@ def main() -> None:
     try:
         app()
     except OSError as error:  # the commands let none through: it comes from printing the help
-        _drop_stdout()
-        _messages.print(f"error: {_unwritable_stdout(error)}", style="red", markup=False)
+        drop_stdout()
+        messages.print(f"error: {unwritable_stdout(error)}", style="red", markup=False)
         sys.exit(2)

@@ -120,7 +120,7 @@ FLOORS = {
         "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering", "selftest"},
     3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor"},
     4: {"preparation", "evaluation"},
-    5: {"cli", "__main__"},
+    5: {"cli", "gate", "terminal", "__main__"},
 }  # fmt: skip
 
 
