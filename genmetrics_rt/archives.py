@@ -121,7 +121,7 @@ def open_npz(path: Path, name: str) -> ArraySource:
             raise UnreadableInput(
                 f"{name} holds {count} of images (found {found or 'nothing'}). "
                 "Expected one of uint8 (N, H, W, 3) or (N, H, W), or several of which one is named images or arr_0. "
-                "Convert floats yourself, for instance (x * 255).round().clip(0, 255).astype('uint8') for x in [0, 1]."
+                "Other pixels must be brought to 0…255 and rounded by whoever knows what is black and white in them."
             )
         pixels = _load(path, archive, members[chosen], headers[chosen], name)
     return ArraySource(pixels, name)

@@ -26,7 +26,7 @@ from genmetrics_rt.terminal import (
     terminal_width,
     unwritable_stdout,
     why_not_writable,
-    write_file,
+    write_files,
 )
 
 app = typer.Typer(
@@ -196,9 +196,7 @@ def evaluate(
     try:
         print_result(writers[printed[0]]() if printed else report.to_text(width=min(110, terminal_width())))
     finally:
-        for option, place in outputs.items():
-            if place not in (None, "-"):
-                write_file(Path(str(place)), writers[option]())
+        write_files({place: writers[option]() for option, place in outputs.items() if place not in (None, "-")})
     held = [condition for condition in conditions if condition.holds(report)]
     for condition in held:
         messages.print(

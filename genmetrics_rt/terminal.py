@@ -114,11 +114,15 @@ def why_not_writable(path: Path) -> str | None:
     return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
 
 
-def write_file(path: Path, text: str) -> None:
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. The scores are printed above; name another file."
-        ) from error
-    messages.print(f"wrote {path}", markup=False)
+def write_files(texts: Mapping[str, str]) -> None:
+    """Write each file whole or not at all, and the others even if one fails. Raises `InputError` for those that did."""
+    failed = []
+    for place, text in texts.items():
+        try:
+            write_atomically(Path(place), text.encode())
+        except OSError as error:
+            failed.append(f"{place}: {error.strerror or error}")
+            continue
+        messages.print(f"wrote {place}", markup=False)
+    if failed:
+        raise InputError(f"Cannot write {'; '.join(failed)}. The scores are printed above; name another file.")

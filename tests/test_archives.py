@@ -437,7 +437,7 @@ def test_which_array_of_an_npz_is_meant(tmp_path: Path) -> None:
         assert len(open_images(tmp_path / "a.npz")) == length
     for arrays, message in (
         ({"train": one, "test": two}, "more than one array of images"),
-        ({"x": one.astype(np.float32)}, r"no array of images \(found x: float32\[3, 6, 6, 3\]\).*Convert floats"),
+        ({"x": one.astype(np.float32)}, r"no array of images \(found x: float32\[3, 6, 6, 3\]\).*brought to 0…255"),
         ({"x": np.arange(3, dtype=np.uint8)}, "no array of images"),
         ({}, "found nothing"),
         ({"images": one[:, :, :, :2]}, "expected"),

@@ -334,6 +334,16 @@ def test_help_teaches(command: list[str]) -> None:
         assert "genmetrics evaluate out/ real/" in result.stdout
 
 
+def test_one_file_that_cannot_be_written_does_not_cost_the_others(
+    tiny: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    nowhere = tmp_path / "file" / "report.html"
+    result = run("evaluate", *folders, "-e", tiny, "--html", nowhere, "--markdown", tmp_path / "report.md")
+    assert result.exit_code == 2 and "report.html" in result.stderr
+    assert "|" in (tmp_path / "report.md").read_text()
+
+
 def test_version() -> None:
     result = run("--version")
     assert result.exit_code == 0 and result.stdout == f"genmetrics-rt {gm.__version__}\n"

@@ -145,6 +145,12 @@ def test_features_do_not_depend_on_the_batch(graph):
         np.testing.assert_allclose(np.concatenate(parts), together, rtol=0, atol=1e-5)
 
 
+def test_features_do_not_depend_on_the_number_of_threads(bundle):
+    images = random_images(24)
+    one, many = (open_graph(bundle, device="cpu", threads=count).run({"images": images}) for count in (1, 4))
+    np.testing.assert_allclose(many["features"], one["features"], rtol=0, atol=1e-5)
+
+
 def test_extreme_images_have_finite_features(graph):
     checkers = np.indices((128, 128)).sum(0) % 2 * 255
     images = [np.full((3, 128, 128), level) for level in (0, 1, 127.5, 255)] + [np.stack([checkers] * 3)]
