@@ -244,8 +244,11 @@ def tools() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit of the workshop's code, with "-dirty" where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match", ""]
-    here = Path(__file__).parent
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """The commit of the code, with "-dirty" where code differs from it. What a freeze writes itself does not count."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    return (git("rev-parse", "HEAD") or "unknown") + ("-dirty" if changed else "")
