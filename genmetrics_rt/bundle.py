@@ -3,6 +3,9 @@
 Schema ``genmetrics.bundle/1``. Read order: manifest (size bounded) → names → sizes → hashes → bytes.
 The bytes whose hash was checked are the bytes that are used: nothing is opened twice.
 
+Where the weights are their publisher's, the bundle that ships is weight-free: its manifest says where they are had and
+how they fill the graph (`genmetrics_rt.assembly`). What is assembled from them lies in the cache and is found here.
+
 What is refused: an unknown schema or kind; file names that are not plain names inside the folder (no separator,
 no ``..``, no link); a size or hash that differs; graphs whose external data points outside ``weights.bin``.
 """
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genmetrics_rt.cache import cache_home
 from genmetrics_rt.errors import DamagedBundle, InputError, MissingBundle
 
 SCHEMA = "genmetrics.bundle/1"
@@ -59,13 +63,18 @@ class Protocol:
     offset: float
     metrics: Mapping[str, Any]  # settings of metrics that this protocol fixes: {"kid": {"subset_size": 1000}}
     default: bool = False
+    orientation: str = "applied"  # of EXIF: "applied" or "ignored"
+    title: str = ""  # whose numbers it reproduces
+    spatial: bool = False  # whether the network's spatial tap is collected too, for sFID
 
     def numeric_part(self) -> dict[str, Any]:
         """What of the recipe changes features, and nothing else."""
-        return {
+        part = {
             key: getattr(self, key)
             for key in ("size", "resize", "rounding", "alpha", "layout", "dtype", "scale", "offset")
         }
+        # Said only where it is not the rule, so that what was made before there was a choice keeps its numeric id.
+        return part if self.orientation == "applied" else {**part, "orientation": self.orientation}
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,16 @@ class Manifest:
         return dict(self.record.get("taps") or {})
 
     @property
+    def weights(self) -> Mapping[str, Any]:
+        """Where the weights are had that the bundle does not carry: ``sources``, each with URLs, sha256 and layout."""
+        return dict(self.record.get("weights") or {})
+
+    @property
+    def published(self) -> bool:
+        """Whether scores on these features go by their published names, as ``fid`` and ``is`` do."""
+        return self.record.get("published_scores") is True
+
+    @property
     def latent(self) -> Mapping[str, Any]:
         return dict(self.record.get("latent") or {})
 
@@ -136,14 +155,15 @@ class Manifest:
         A re-freeze with other tools that yields the same graph keeps it, so old reports stay comparable.
         """
         files = self.record["files"]
+        weights = [files[name]["sha256"] for name in sorted(files) if files[name]["form"] == "weights"]
         return _digest(
             {
                 "schema": "genmetrics.numeric/1",
                 "kind": self.kind,
                 "graph": [files[name]["sha256"] for name in sorted(files) if files[name]["form"] == "onnx"],
-                "weights": [files[name]["sha256"] for name in sorted(files) if files[name]["form"] == "weights"]
-                or (self.record.get("weights") or {}).get("sha256"),
-                "recipe": self.record.get("recipe"),
+                "weights": weights or None,
+                # How weights came into their file does not matter once they are there, whatever they were read from.
+                "recipe": None if weights else self.record.get("recipe"),
                 "protocol": protocol.numeric_part() if protocol else None,
             }
         )
@@ -163,6 +183,22 @@ class Bundle:
     @property
     def kind(self) -> str:
         return self.manifest.kind
+
+    @property
+    def is_weight_free(self) -> bool:
+        """Whether its weights have to be fetched before the graph can run."""
+        return bool(self.manifest.weights) and self.file_of_form("weights") is None
+
+    def require_weights(self) -> None:
+        """Raise `MissingBundle` for a weight-free bundle, with the two ways to the weights."""
+        if not self.is_weight_free:
+            return
+        source = self.manifest.weights["sources"][0]
+        raise MissingBundle(
+            f"The weights of {self.name!r} are not on this machine: they belong to their publisher and are fetched "
+            f"once ({source['bytes'] / 1e6:,.0f} MB, checked by sha256). Run: genmetrics bundles fetch {self.name}  or, "
+            f"with the file of {source['urls'][0]}: genmetrics bundles fetch {self.name} --weights FILE"
+        )
 
     def file_of_form(self, form: str) -> str | None:
         """The name of the file that holds this form of the graph (``onnx``, ``torchscript``), if there is one."""
@@ -212,6 +248,7 @@ _RESTORE = "Install genmetrics-rt again, or restore the folder from where you go
 def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
     """Open a shipped bundle by name, or any bundle by the path of its folder.
 
+    A shipped bundle without weights is answered by what was assembled from it, once that is in the cache.
     Opens no socket. Files are hash-checked when they are read.
 
     Raises
@@ -222,8 +259,8 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
         The manifest is unreadable, of an unknown schema or kind, or names files it must not.
     """
     folder = Path(name_or_path)
-    if isinstance(name_or_path, str) and _PLAIN_NAME.fullmatch(name_or_path) and (SHIPPED / name_or_path).is_dir():
-        folder = SHIPPED / name_or_path
+    if isinstance(name_or_path, str) and _PLAIN_NAME.fullmatch(name_or_path):
+        folder = list_bundles().get(name_or_path, folder)
     if not (folder / "manifest.json").is_file():
         near = difflib.get_close_matches(str(name_or_path), list_bundles(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -231,16 +268,40 @@ def load_bundle(name_or_path: str | os.PathLike[str]) -> Bundle:
             f"No bundle {str(name_or_path)!r}: neither a shipped name nor a folder with a manifest.json.{hint} "
             f"Extractors: {', '.join(list_bundles('extractor'))}. `genmetrics bundles list` shows every bundle."
         )
-    return Bundle(path=folder, manifest=read_manifest(folder / "manifest.json"))
+    return assembled_from(Bundle(path=folder, manifest=read_manifest(folder / "manifest.json")))
 
 
 def list_bundles(kind: str | None = None) -> dict[str, Path]:
-    """The shipped bundles, name → folder, by kind if one is given."""
-    found = {}
-    for manifest in sorted(SHIPPED.glob("*/manifest.json")):
-        if kind is None or read_manifest(manifest).kind == kind:
-            found[manifest.parent.name] = manifest.parent
-    return found
+    """Every bundle that has a name here: the shipped ones, then those assembled under a name of the user's."""
+    shipped = {manifest.parent.name: manifest.parent for manifest in sorted(SHIPPED.glob("*/manifest.json"))}
+    named = {
+        manifest.parent.name: manifest.parent
+        for manifest in sorted((assembled_home() / "named").glob("*/manifest.json"))
+        if manifest.parent.name not in shipped
+    }
+    return {
+        name: folder
+        for name, folder in {**shipped, **named}.items()
+        if kind is None or read_manifest(folder / "manifest.json").kind == kind
+    }
+
+
+def assembled_home() -> Path:
+    """Where assembled bundles lie: ``DIGEST/`` for a shipped one with its published weights, ``named/NAME/`` else."""
+    return cache_home() / "bundles"
+
+
+def assembled_folder(bundle: Bundle) -> Path:
+    """Where a weight-free bundle lies with its published weights, once assembled. Another graph, another folder."""
+    return assembled_home() / f"{bundle.name}-{bundle.manifest.digest()[:16]}"
+
+
+def assembled_from(bundle: Bundle) -> Bundle:
+    """The assembled form of a weight-free bundle if it is in the cache; every other bundle as it is."""
+    if not bundle.is_weight_free or not (assembled_folder(bundle) / "manifest.json").is_file():
+        return bundle
+    folder = assembled_folder(bundle)
+    return Bundle(path=folder, manifest=read_manifest(folder / "manifest.json"))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -315,10 +376,29 @@ def _role_complaints(record: Mapping[str, Any]) -> Iterator[str]:
                 _protocol(name, entry)
             except (KeyError, TypeError, ValueError) as error:
                 yield f"protocol {name!r}: {error!r}"
+    weights = record.get("weights")
+    if weights is not None:
+        yield from _weights_complaints(weights)
     if record.get("kind") == "generator":
         latent = record.get("latent")
         if not isinstance(latent, dict) or type(latent.get("dim")) is not int or not 0 < latent["dim"] <= 1 << 20:
             yield "latent.dim is missing"
+
+
+def _weights_complaints(weights: Any) -> Iterator[str]:
+    sources = weights.get("sources") if isinstance(weights, dict) else None
+    if not isinstance(sources, list) or not sources:
+        yield "weights.sources is missing"
+        return
+    for source in sources:
+        if not isinstance(source, dict) or not all(isinstance(source.get(key), str) for key in ("name", "layout")):
+            yield "weights: a source lacks name or layout"
+        elif not (isinstance(source.get("urls"), list) and source["urls"]):
+            yield f"weights: source {source['name']} has no urls"
+        elif source.get("sha256") is not None and not re.fullmatch("[0-9a-f]{64}", str(source["sha256"])):
+            yield f"weights: the sha256 of source {source['name']} is not 64 hex digits"
+        elif not (type(source.get("bytes")) is int and 0 < source["bytes"] <= MAX_FILE_BYTES):
+            yield f"weights: the size of source {source['name']} is missing"
 
 
 def _is_plain_name(name: Any) -> bool:
@@ -351,6 +431,9 @@ def _protocol(name: str, entry: Mapping[str, Any]) -> Protocol:
         offset=float(entry["offset"]),
         metrics=dict(entry.get("metrics") or {}),
         default=bool(entry.get("default", False)),
+        orientation=str(entry.get("orientation", "applied")),
+        title=str(entry.get("title", "")),
+        spatial=bool(entry.get("spatial", False)),
     )
 
 

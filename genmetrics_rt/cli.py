@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
 
 import genmetrics_rt as gm
-from genmetrics_rt.cache import cache_home
-from genmetrics_rt.errors import GenmetricsError, InputError
+from genmetrics_rt.cli_bundles import bundles_app
+from genmetrics_rt.errors import InputError
 from genmetrics_rt.gate import Condition
+from genmetrics_rt.options import (
+    BackendName,
+    BatchSize,
+    Device,
+    Extractor,
+    NoCache,
+    NumImages,
+    Protocol,
+    Quiet,
+    Seed,
+    Strict,
+    Threads,
+    say_errors,
+)
 from genmetrics_rt.reference import require_npz
 from genmetrics_rt.terminal import (
     drop_stdout,
@@ -49,76 +61,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bundles_app = typer.Typer(help="The frozen graphs: what is there, and whether it is what it should be.")
 app.add_typer(bundles_app, name="bundles", no_args_is_help=True)
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
-
-def _say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn our errors into one message and an exit code; only a defect of ours shows a stack trace."""
-
-    @functools.wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return command(*args, **kwargs)
-        except GenmetricsError as error:
-            messages.print(f"error: {error}", style="red", markup=False)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            messages.print(f"Interrupted.{_what_is_left(kwargs)}")
-            raise typer.Exit(130) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception:
-            messages.print_exception()
-            messages.print(
-                "error: this is a defect of genmetrics-rt, not of your input. Please report it.", style="red"
-            )
-            raise typer.Exit(3) from None
-
-    return wrapped
-
-
-def _what_is_left(options: Mapping[str, Any]) -> str:
-    """After Ctrl-C: whether the features that were finished are still there."""
-    if "no_cache" not in options:
-        return ""  # a command that computes no features
-    if options["no_cache"] or why_not_writable(cache_home() / "features" / "block"):
-        return " Nothing was kept: the same command starts again from the beginning."
-    return " Features that were finished are in the cache: the same command goes on from there."
-
-
-Extractor = Annotated[
-    str | None,
-    typer.Option(
-        "--extractor", "-e", help="Feature network: a shipped name or the folder of a bundle. [default: scattering]"
-    ),
-]
-Protocol = Annotated[
-    str | None, typer.Option("--protocol", help="One of the extractor's recipes from pixels to input.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1. Never falls back silently.")]
-BackendName = Annotated[str, typer.Option("--backend", help="onnx or torchscript.")]
-NumImages = Annotated[
-    int | None,
-    typer.Option(
-        "--num-images",
-        "-n",
-        min=1,
-        help="Use this many images of a side (a seeded sample); a saved reference stays whole.",
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="For subsets, latents and k-means.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store features.")]
-Strict = Annotated[bool, typer.Option("--strict", help="An image that cannot be read is an error.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per call of the network.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use. [default: what is granted]")]
-
-
-@_say_errors
+@say_errors
 def _print_version(asked: bool) -> None:
     if asked:
         print_result(f"genmetrics-rt {gm.__version__}")
@@ -135,7 +81,7 @@ def _root(
 
 
 @app.command()
-@_say_errors
+@say_errors
 def evaluate(
     generated: Annotated[str, typer.Argument(help="Folder, zip, tar, npy/npz, features, generator, or example name.")],
     reference: Annotated[str, typer.Argument(help="The real images: the same kinds, or a file of `reference`.")],
@@ -207,7 +153,7 @@ def evaluate(
 
 
 @app.command()
-@_say_errors
+@say_errors
 def reference(
     side: Annotated[str, typer.Argument(help="The images: folder, zip, tar, npy/npz, generator, or example name.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, for instance real.stats.npz.")],
@@ -254,59 +200,8 @@ def reference(
     messages.print(f"{output}: {done.summary.num_images:,} images, {done.extractor.name} features{skipped}.")
 
 
-@bundles_app.command("list")
-@_say_errors
-def bundles_list() -> None:
-    """Name, kind and purpose of every shipped bundle."""
-    rows = [gm.load_bundle(name).manifest for name in gm.list_bundles()]
-    width = max(len(manifest.name) for manifest in rows)
-    for manifest in rows:
-        print_result(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}")
-
-
-@bundles_app.command("path")
-@_say_errors
-def bundles_path(name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")]) -> None:
-    """The folder of a bundle, for other programs that want to load its graph."""
-    print_result(f"{gm.load_bundle(name).path}")
-
-
-@bundles_app.command("verify")
-@_say_errors
-def bundles_verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Names or folders. [default: all shipped]")] = None,
-    backend: BackendName = "onnx",
-    device: Device = "cpu",
-) -> None:
-    """Check every hash, run the self-test, and print how far this machine deviates from the workshop."""
-    from genmetrics_rt.frozen import open_graph
-    from genmetrics_rt.selftest import measure
-
-    wrong = False
-    bundles = [gm.load_bundle(name) for name in names or gm.list_bundles()]
-    width = max(len(bundle.name) for bundle in bundles)
-    output_width = max(len(output.name) for bundle in bundles for output in bundle.manifest.outputs)
-    for bundle in bundles:
-        bundle.verify()
-        deviations = measure(bundle, open_graph(bundle, backend=backend, device=device))
-        for deviation in deviations:
-            wrong |= not deviation.holds
-            state = "holds" if deviation.holds else "DEVIATES"
-            print_result(
-                f"{bundle.name:<{width}}  {deviation.output:<{output_width}}  {state}: "
-                f"{deviation.absolute:.1e} absolute, {deviation.relative:.1e} relative"
-            )
-        if not deviations:
-            print_result(f"{bundle.name:<{width}}  hashes hold (no self-test in its manifest)")
-    if wrong:
-        raise GenmetricsError(
-            "This machine's runtime computes other numbers than the workshop's, beyond the tolerance of the manifest. "
-            "Scores made here are not comparable. Try another onnxruntime version, and report this one."
-        )
-
-
 @app.command()
-@_say_errors
+@say_errors
 def doctor() -> None:
     """What is installed, what is missing, and the line that installs it."""
     from genmetrics_rt.doctor import examine

@@ -116,11 +116,12 @@ def test_the_runtime_never_mentions_the_workshop() -> None:
 
 FLOORS = {
     1: {"errors", "arrays", "report", "version", "threads", "provenance"},
-    2: {"bundle", "cache", "onnx_file", "images", "archives", "decode", "sources", "resize", "statistics", "features",
+    2: {"bundle", "cache", "download", "onnx_file", "images", "archives", "decode", "sources", "resize", "statistics", "features",
         "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering", "selftest"},
-    3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor"},
+    3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor",
+        "assembly", "layouts"},
     4: {"preparation", "evaluation"},
-    5: {"cli", "gate", "terminal", "__main__"},
+    5: {"cli", "cli_bundles", "options", "gate", "terminal", "__main__"},
 }  # fmt: skip
 
 

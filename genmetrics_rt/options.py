@@ -1,0 +1,78 @@
+"""What the commands share: their options, and how errors become one message and an exit code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from genmetrics_rt.cache import cache_home
+from genmetrics_rt.errors import GenmetricsError
+from genmetrics_rt.terminal import messages, why_not_writable
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn our errors into one message and an exit code; only a defect of ours shows a stack trace."""
+
+    @functools.wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return command(*args, **kwargs)
+        except GenmetricsError as error:
+            messages.print(f"error: {error}", style="red", markup=False)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            messages.print(f"Interrupted.{_what_is_left(kwargs)}")
+            raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception:
+            messages.print_exception()
+            messages.print(
+                "error: this is a defect of genmetrics-rt, not of your input. Please report it.", style="red"
+            )
+            raise typer.Exit(3) from None
+
+    return wrapped
+
+
+def _what_is_left(options: Mapping[str, Any]) -> str:
+    """After Ctrl-C: whether the features that were finished are still there."""
+    if "no_cache" not in options:
+        return ""  # a command that computes no features
+    if options["no_cache"] or why_not_writable(cache_home() / "features" / "block"):
+        return " Nothing was kept: the same command starts again from the beginning."
+    return " Features that were finished are in the cache: the same command goes on from there."
+
+
+Extractor = Annotated[
+    str | None,
+    typer.Option(
+        "--extractor", "-e", help="Feature network: a shipped name or the folder of a bundle. [default: scattering]"
+    ),
+]
+Protocol = Annotated[
+    str | None, typer.Option("--protocol", help="One of the extractor's recipes from pixels to input.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1. Never falls back silently.")]
+BackendName = Annotated[str, typer.Option("--backend", help="onnx or torchscript.")]
+NumImages = Annotated[
+    int | None,
+    typer.Option(
+        "--num-images",
+        "-n",
+        min=1,
+        help="Use this many images of a side (a seeded sample); a saved reference stays whole.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="For subsets, latents and k-means.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor store features.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An image that cannot be read is an error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images per call of the network.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use. [default: what is granted]")]
