@@ -63,7 +63,7 @@ def freeze(blueprint: Blueprint, folder: Path, *, formats: Collection[str] = ("o
         content = contents[form]
         (folder / name).write_bytes(content)
         files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "form": form}
-    write_manifest(folder, _manifest(blueprint, files))
+    write_manifest(folder, manifest_of(blueprint, files))
 
     agreement = verify(folder, blueprint)
     if not agreement.holds:
@@ -82,13 +82,15 @@ def onnx_bytes(blueprint: Blueprint) -> bytes:
 def torchscript_bytes(blueprint: Blueprint) -> bytes:
     """The module as TorchScript, without the debug records, which hold the paths of the source files."""
     with torchscript_without_warnings(), torch.no_grad():
-        if blueprint.torchscript == "script":
-            scripted = torch.jit.script(blueprint.module)
-        else:
-            scripted = torch.jit.trace(blueprint.module, _arguments(blueprint), check_trace=False)
+        scripted = torch.jit.script(blueprint.module) if blueprint.torchscript == "script" else traced(blueprint)
         saved = io.BytesIO()
         torch.jit.save(scripted, saved)
-    return _without_debug_records(saved)
+    return without_debug_records(saved)
+
+
+def traced(blueprint: Blueprint) -> torch.jit.ScriptModule:
+    """The module as a trace of its example."""
+    return torch.jit.trace(blueprint.module, _arguments(blueprint), check_trace=False)
 
 
 def pt2_bytes(blueprint: Blueprint) -> bytes:
@@ -180,7 +182,7 @@ def _strip(holder: onnx.GraphProto | onnx.FunctionProto) -> None:
             value.ClearField("metadata_props")
 
 
-def _without_debug_records(saved: io.BytesIO) -> bytes:
+def without_debug_records(saved: io.BytesIO) -> bytes:
     """The archive without source lines, and without the hash over all records, which would tell them apart."""
     cleaned = io.BytesIO()
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(cleaned, "w", zipfile.ZIP_STORED) as target:
@@ -190,7 +192,7 @@ def _without_debug_records(saved: io.BytesIO) -> bytes:
     return cleaned.getvalue()
 
 
-def _manifest(blueprint: Blueprint, files: dict[str, Any]) -> dict[str, Any]:
+def manifest_of(blueprint: Blueprint, files: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "name": blueprint.name,

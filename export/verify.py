@@ -118,7 +118,7 @@ def verify(folder: Path, blueprint: Blueprint | None = None) -> Agreement:
                 values = found[spec.name]
                 if form == "numpy" and values.shape == expected[spec.name].shape:
                     values = values.astype(spec.dtype)  # a NumPy twin may work in float64 throughout
-                rows.append(_row(probe, spec.name, form, values, expected[spec.name], blueprint.tolerance))
+                rows.append(compare(probe, spec.name, form, values, expected[spec.name], blueprint.tolerance))
     if bundle.file_of_form("onnx"):
         for found in measure(bundle, open_graph(bundle, device="cpu", threads=1)):
             rows.append(Row("self-test", found.output, "manifest-onnx", found.absolute, found.relative, found.holds))
@@ -202,7 +202,9 @@ def _load_torchscript(content: bytes) -> torch.jit.ScriptModule:
         return torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
 
 
-def _row(probe: str, output: str, form: str, found: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> Row:
+def compare(
+    probe: str, output: str, form: str, found: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance
+) -> Row:
     absolute = relative = math.inf
     holds = False
     if found.shape == expected.shape and found.dtype == expected.dtype:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from genmetrics_rt.version import __version__
 
 if TYPE_CHECKING:
-    from genmetrics_rt.bundle import Bundle, Manifest, list_bundles, load_bundle
+    from genmetrics_rt.bundle import Bundle, Manifest, Protocol, list_bundles, load_bundle
+    from genmetrics_rt.comparing import ReportTable, compare
     from genmetrics_rt.errors import (
         BundleError,
         DamagedBundle,
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
         UnreadableInput,
     )
     from genmetrics_rt.evaluation import Evaluation, evaluate, extract_features, make_reference
+    from genmetrics_rt.explanation import Explanation, explain
     from genmetrics_rt.extraction import FeatureExtractor, Progress
     from genmetrics_rt.features import Features
+    from genmetrics_rt.fetch import fetch_bundle
     from genmetrics_rt.kernels import Kernels, load_kernels
     from genmetrics_rt.manifold import Manifold
     from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.metrics.kernel_distance import kernel_distance
     from genmetrics_rt.metrics.prd import prd_curve, prd_from_histograms
     from genmetrics_rt.metrics.precision_recall import precision_recall, realism
+    from genmetrics_rt.protocol_table import protocol_matrix
     from genmetrics_rt.reference import Reference
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
     from genmetrics_rt.statistics import FeatureStatistics
@@ -52,8 +56,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "Bundle": "bundle",
     "Manifest": "bundle",
+    "Protocol": "bundle",
     "list_bundles": "bundle",
     "load_bundle": "bundle",
+    "ReportTable": "comparing",
+    "compare": "comparing",
     "BundleError": "errors",
     "DamagedBundle": "errors",
     "DeviceUnavailable": "errors",
@@ -72,9 +79,12 @@ _HOMES = {
     "evaluate": "evaluation",
     "extract_features": "evaluation",
     "make_reference": "evaluation",
+    "Explanation": "explanation",
+    "explain": "explanation",
     "FeatureExtractor": "extraction",
     "Progress": "extraction",
     "Features": "features",
+    "fetch_bundle": "fetch",
     "Kernels": "kernels",
     "load_kernels": "kernels",
     "Manifold": "manifold",
@@ -87,6 +97,7 @@ _HOMES = {
     "prd_from_histograms": "metrics.prd",
     "precision_recall": "metrics.precision_recall",
     "realism": "metrics.precision_recall",
+    "protocol_matrix": "protocol_table",
     "Reference": "reference",
     "Curve": "report",
     "Finding": "report",
@@ -104,6 +115,7 @@ __all__ = [
     "DeviceUnavailable",
     "EmptySide",
     "Evaluation",
+    "Explanation",
     "FeatureExtractor",
     "FeatureMismatch",
     "FeatureStatistics",
@@ -120,17 +132,22 @@ __all__ = [
     "MissingPackage",
     "NonFiniteFeatures",
     "Progress",
+    "Protocol",
     "Reference",
     "Report",
+    "ReportTable",
     "Score",
     "TooFewImages",
     "UnknownMetric",
     "UnreadableInput",
     "__version__",
+    "compare",
     "density_coverage",
     "evaluate",
     "expected_coverage",
+    "explain",
     "extract_features",
+    "fetch_bundle",
     "frechet_distance",
     "inception_score",
     "kernel_distance",
@@ -141,6 +158,7 @@ __all__ = [
     "prd_curve",
     "prd_from_histograms",
     "precision_recall",
+    "protocol_matrix",
     "realism",
 ]
 

@@ -105,7 +105,11 @@ def fill(recipe: Mapping[str, Any], tensors: Tensors) -> bytes:
 
 def _place(weights: bytearray, recipe: Mapping[str, Any], name: str, values: NDArray[Any]) -> None:
     entry = recipe["tensors"][name]
-    content = np.ascontiguousarray(values, dtype="<f4").tobytes()
+    with np.errstate(over="ignore"):
+        rounded = np.ascontiguousarray(values, dtype="<f4")
+    if not np.isfinite(rounded).all():
+        raise UnreadableInput(f"{name} exceeds float32 once its batch norm is folded in: these are no trained weights.")
+    content = rounded.tobytes()
     if len(content) != 4 * math.prod(entry["shape"]):
         raise UnreadableInput(f"{name} has shape {list(values.shape)}; the graph needs {entry['shape']}.")
     weights[entry["offset"] : entry["offset"] + len(content)] = content

@@ -149,24 +149,28 @@ class Manifest:
         """Proves integrity: sha256 of the canonical JSON of the whole manifest."""
         return _digest(self.record)
 
-    def numeric_id(self, protocol: Protocol | None = None) -> str:
-        """Identifies what the numbers mean: graph, weights and the numeric part of the protocol, nothing else.
+    def numeric_id(self, protocol: Protocol | None = None, tap: str = "features") -> str:
+        """Identifies what the numbers mean: graph, weights, tap and the numeric part of the protocol, nothing else.
 
         A re-freeze with other tools that yields the same graph keeps it, so old reports stay comparable.
         """
+        return _digest(
+            {"schema": "genmetrics.numeric/1", "kind": self.kind, **self.numeric_lines(protocol, tap)},
+        )
+
+    def numeric_lines(self, protocol: Protocol | None = None, tap: str = "features") -> dict[str, Any]:
+        """What the numeric id is made of, line by line."""
         files = self.record["files"]
         weights = [files[name]["sha256"] for name in sorted(files) if files[name]["form"] == "weights"]
-        return _digest(
-            {
-                "schema": "genmetrics.numeric/1",
-                "kind": self.kind,
-                "graph": [files[name]["sha256"] for name in sorted(files) if files[name]["form"] == "onnx"],
-                "weights": weights or None,
-                # How weights came into their file does not matter once they are there, whatever they were read from.
-                "recipe": None if weights else self.record.get("recipe"),
-                "protocol": protocol.numeric_part() if protocol else None,
-            }
-        )
+        lines = {
+            "graph": [files[name]["sha256"] for name in sorted(files) if files[name]["form"] == "onnx"],
+            "weights": weights or None,
+            # How weights came into their file does not matter once they are there, whatever they were read from.
+            "recipe": None if weights else self.record.get("recipe"),
+            "protocol": protocol.numeric_part() if protocol else None,
+        }
+        output = self.taps.get(tap)
+        return lines if output == self.taps.get("features") else {**lines, "tap": output}
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ class Bundle:
         source = self.manifest.weights["sources"][0]
         raise MissingBundle(
             f"The weights of {self.name!r} are not on this machine: they belong to their publisher and are fetched "
-            f"once ({source['bytes'] / 1e6:,.0f} MB, checked by sha256). Run: genmetrics bundles fetch {self.name}  or, "
+            f"once ({source['bytes'] / 1e6:,.0f} MB, checked by sha256). Run: genmetrics bundles fetch {self.name}  or "
             f"with the file of {source['urls'][0]}: genmetrics bundles fetch {self.name} --weights FILE"
         )
 

@@ -12,7 +12,9 @@ import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli_bundles import bundles_app
+from genmetrics_rt.cli_reports import compare, explain, refuse_with_matrix, show_matrix
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE
 from genmetrics_rt.gate import Condition
 from genmetrics_rt.options import (
     BackendName,
@@ -25,9 +27,11 @@ from genmetrics_rt.options import (
     Quiet,
     Seed,
     Strict,
+    Tap,
     Threads,
     say_errors,
 )
+from genmetrics_rt.preparation import default_extractor
 from genmetrics_rt.reference import require_npz
 from genmetrics_rt.terminal import (
     drop_stdout,
@@ -87,6 +91,7 @@ def evaluate(
     reference: Annotated[str, typer.Argument(help="The real images: the same kinds, or a file of `reference`.")],
     extractor: Extractor = None,
     protocol: Protocol = None,
+    tap: Tap = None,
     metrics: Annotated[str | None, typer.Option("--metrics", "-m", help="For instance fd,kid. [default: all]")] = None,
     device: Device = "auto",
     backend: BackendName = "onnx",
@@ -101,8 +106,11 @@ def evaluate(
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
     threads: Threads = None,
+    protocol_matrix: Annotated[
+        bool, typer.Option("--protocol-matrix", help="The same images under all protocols of the extractor.")
+    ] = False,
 ) -> None:
     """Score GENERATED images against REFERENCE images.
 
@@ -113,18 +121,43 @@ def evaluate(
     genmetrics evaluate out/ real.stats.npz --json -             against `genmetrics reference`
     genmetrics evaluate gen.npy real.npy --metrics fd,kid        your own features (N, D)
     genmetrics evaluate out/ real/ --fail-if 'coverage<0.6'      a gate for CI
+    genmetrics evaluate out/ real/ -e inception-fid --protocol-matrix
     """
+    if protocol_matrix:
+        refuse_with_matrix(
+            {"--protocol": protocol, "--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if}
+        )
     conditions = [Condition.parse(text) for text in fail_if or []]
     for condition in conditions:
-        condition.require_computed(metrics)
+        condition.require_computed(metrics, published=_published(extractor, tap, (generated, reference)))
     outputs = {"--json": json_file, "--html": html_file, "--markdown": markdown_file}
     require_own_places(outputs, (generated, reference))
+    if protocol_matrix:
+        show_matrix(
+            generated,
+            reference,
+            extractor=extractor,
+            tap=tap,
+            metrics=metrics,
+            device=device,
+            backend=backend,
+            num_images=num_images,
+            seed=seed,
+            cache=not no_cache,
+            strict=strict,
+            batch_size=batch_size,
+            threads=threads,
+            quiet=quiet,
+            json_file=json_file,
+        )
+        return
     with progress(quiet) as callback:
         report = gm.evaluate(
             generated,
             reference,
             extractor=extractor,
             protocol=protocol,
+            tap=tap,
             metrics=metrics,
             device=device,
             backend=backend,
@@ -152,6 +185,13 @@ def evaluate(
         raise typer.Exit(1)
 
 
+def _published(extractor: str | None, tap: str | None, sides: tuple[str, ...]) -> bool | None:
+    """Whether scores will go by their published names; None where a file of statistics decides on the extractor."""
+    if extractor is None and any(Path(side).suffix in (".npz", ".pkl", ".pt", ".pth") for side in sides):
+        return None
+    return tap is None and gm.load_bundle(extractor or default_extractor()).manifest.published
+
+
 @app.command()
 @say_errors
 def reference(
@@ -159,6 +199,7 @@ def reference(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, for instance real.stats.npz.")],
     extractor: Extractor = None,
     protocol: Protocol = None,
+    tap: Tap = None,
     device: Device = "auto",
     backend: BackendName = "onnx",
     num_images: NumImages = None,
@@ -166,7 +207,7 @@ def reference(
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
     threads: Threads = None,
 ) -> None:
     """Compute the features of the real images once, to be scored against many times.
@@ -185,6 +226,7 @@ def reference(
             side,
             extractor=extractor,
             protocol=protocol,
+            tap=tap,
             device=device,
             backend=backend,
             num_images=num_images,
@@ -198,6 +240,10 @@ def reference(
     done.save(output)
     skipped = f", {len(done.summary.skipped):,} files skipped" if done.summary.skipped else ""
     messages.print(f"{output}: {done.summary.num_images:,} images, {done.extractor.name} features{skipped}.")
+
+
+app.command()(compare)
+app.command()(explain)
 
 
 @app.command()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.errors import GenmetricsError
-from genmetrics_rt.options import BackendName, Device, say_errors
-from genmetrics_rt.terminal import print_result
+from genmetrics_rt.options import BackendName, Device, Quiet, say_errors
+from genmetrics_rt.terminal import messages, print_result, progress
 
 bundles_app = typer.Typer(help="The frozen graphs: what is there, and whether it is what it should be.")
 
@@ -17,11 +18,82 @@ bundles_app = typer.Typer(help="The frozen graphs: what is there, and whether it
 @bundles_app.command("list")
 @say_errors
 def bundles_list() -> None:
-    """Name, kind and purpose of every shipped bundle."""
-    rows = [gm.load_bundle(name).manifest for name in gm.list_bundles()]
-    width = max(len(manifest.name) for manifest in rows)
-    for manifest in rows:
-        print_result(f"{manifest.name:<{width}}  {manifest.kind:<10} {manifest.title}")
+    """Name, kind and purpose of every bundle, and whether its weights are here."""
+    bundles = [gm.load_bundle(name) for name in gm.list_bundles()]
+    width = max(len(bundle.name) for bundle in bundles)
+    for bundle in bundles:
+        state = f"  (weights not here: genmetrics bundles fetch {bundle.name})" if bundle.is_weight_free else ""
+        print_result(f"{bundle.name:<{width}}  {bundle.kind:<10} {bundle.manifest.title}{state}")
+
+
+@bundles_app.command("show")
+@say_errors
+def bundles_show(name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")]) -> None:
+    """The recipes, taps, weights and licence of a bundle."""
+    bundle = gm.load_bundle(name)
+    manifest = bundle.manifest
+    print_result(f"{manifest.name}: {manifest.title}\n{manifest.record.get('licence', '')}")
+    for protocol in manifest.protocols.values():
+        default = " (default)" if protocol.default else ""
+        print_result(
+            f"protocol  {protocol.name}{default}: {protocol.title or 'its own'}\n"
+            f"{'':10}{protocol.resize} to {protocol.size[1]} × {protocol.size[0]}, rounding {protocol.rounding}, "
+            f"pixels × {protocol.scale:g} + {protocol.offset:g}, alpha {protocol.alpha}, EXIF rotation "
+            f"{protocol.orientation}"
+        )
+        for key, settings in protocol.metrics.items():
+            print_result(f"{'':10}{key}: {', '.join(f'{setting} {value}' for setting, value in settings.items())}")
+    sizes = {output.name: output.shape[-1] for output in manifest.outputs}
+    for role, output in manifest.taps.items():
+        print_result(f"tap       {role}: {sizes[output]} values")
+    for source in manifest.weights.get("sources", ()):
+        print_result(
+            f"weights   {source['name']}: {source['bytes']:,} bytes, sha256 {source['sha256']}\n"
+            f"{'':10}{source.get('licence', '')}"
+        )
+        for url in source["urls"]:
+            print_result(f"{'':10}{url}")
+    print_result(f"here      {'no: the weights have to be fetched' if bundle.is_weight_free else bundle.path}")
+
+
+@bundles_app.command("fetch")
+@say_errors
+def bundles_fetch(
+    name: Annotated[str, typer.Argument(help="A bundle whose weights do not ship, for instance inception-fid.")],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="The publisher's file, if you have it already: no download.")
+    ] = None,
+    mirror: Annotated[
+        list[str] | None, typer.Option("--mirror", help="Another address of the same file, tried first. Repeatable.")
+    ] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Take --weights of any hash, under --name; every report says so.")
+    ] = False,
+    own_name: Annotated[str | None, typer.Option("--name", help="The name for unverified weights.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Download a publisher's weights, check their sha256, and assemble the bundle without torch.
+
+    \b
+    genmetrics bundles fetch inception-fid                        95 MB, once
+    genmetrics bundles fetch inception-fid --weights FILE         on a machine without a network
+    """
+    with progress(quiet) as callback:
+        bundle = gm.fetch_bundle(
+            name, weights=weights, mirrors=mirror or (), unverified=unverified, name=own_name, progress=callback
+        )
+    messages.print(f"{bundle.name} is ready: genmetrics evaluate OUT REAL --extractor {bundle.name}", markup=False)
+    if bundle.manifest.label:
+        messages.print(bundle.manifest.label, style="yellow", markup=False)
+
+
+@bundles_app.command("remove")
+@say_errors
+def bundles_remove(name: Annotated[str, typer.Argument(help="A bundle that was assembled here.")]) -> None:
+    """Delete the assembled weights of a bundle from the cache."""
+    from genmetrics_rt.assembly import remove
+
+    messages.print(f"removed {remove(name, gm.load_bundle(name))}", markup=False)
 
 
 @bundles_app.command("path")
@@ -48,6 +120,9 @@ def bundles_verify(
     output_width = max(len(output.name) for bundle in bundles for output in bundle.manifest.outputs)
     for bundle in bundles:
         bundle.verify()
+        if bundle.is_weight_free:
+            print_result(f"{bundle.name:<{width}}  hashes hold; its weights are not here, so it was not run")
+            continue
         deviations = measure(bundle, open_graph(bundle, backend=backend, device=device))
         for deviation in deviations:
             wrong |= not deviation.holds

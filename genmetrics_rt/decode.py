@@ -13,7 +13,7 @@ alpha (RGBA, LA, PA, premultiplied, PNG colour key) ``"white"``: composited on w
 CMYK, YCbCr, HSV                                    Pillow's plain conversion to RGB
 Lab and other modes                                 refused
 ICC profile, gamma                                  ignored, as by every tool whose numbers are published
-EXIF orientation                                    applied; unreadable EXIF counts as none
+EXIF orientation                                    ``"applied"``, unreadable EXIF counts as none; or ``"ignored"``
 animation, several pages, layers                    the first frame or page; the merged picture of a PSD
 truncated, damaged, a PNG whose checksum is wrong   refused
 more than 178,956,970 pixels, or none               refused
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 178_956_970  # of one image: where Pillow, too, speaks of a decompression bomb
 ALPHA_RULES = ("white", "drop")
+ORIENTATION_RULES = ("applied", "ignored")
 RULES = 1  # raise it when a rule above, or one of `resize`, changes: features in the cache are then computed again
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PSD", "QOI")
 
@@ -58,8 +59,10 @@ _PLAIN_MODES = ("P", "RGBX", "CMYK", "YCbCr", "HSV")
 _WHITE = 255
 
 
-def decode(raw: RawImage, *, alpha: str) -> ImageArray:
-    """uint8 (H, W, 3) of a raw image, by the rules above. ``alpha`` is ``"white"`` or ``"drop"``.
+def decode(raw: RawImage, *, alpha: str, orientation: str = "applied") -> ImageArray:
+    """uint8 (H, W, 3) of a raw image, by the rules above.
+
+    ``alpha`` is ``"white"`` or ``"drop"``, ``orientation`` ``"applied"`` or ``"ignored"``.
 
     Thread-safe. Pillow's warnings neither show nor, where a host makes them errors, stop it.
 
@@ -68,17 +71,19 @@ def decode(raw: RawImage, *, alpha: str) -> ImageArray:
     Undecodable
         With the reason in plain words.
     InputError
-        An unknown ``alpha``.
+        An unknown ``alpha`` or ``orientation``.
     """
     if alpha not in ALPHA_RULES:
         raise InputError(f"alpha is {alpha!r}; it must be one of {', '.join(ALPHA_RULES)}.")
+    if orientation not in ORIENTATION_RULES:
+        raise InputError(f"orientation is {orientation!r}; it must be one of {', '.join(ORIENTATION_RULES)}.")
     if raw.pixels is not None:
         return raw.pixels
     if not raw.encoded:
         raise Undecodable("an empty file")
     with _pillow_warnings_ignored():
         try:
-            colours, opacity = _colours_and_opacity(raw)
+            colours, opacity = _colours_and_opacity(raw, upright=orientation == "applied")
         except Undecodable:
             raise
         except Exception as error:  # OSError, ValueError, SyntaxError, struct.error, IndexError, …: by format
@@ -97,7 +102,7 @@ def rules_in_force() -> str:
     return f"rules {RULES}, Pillow {PIL.__version__} {' '.join(_known_formats())}, {settings}"
 
 
-def _colours_and_opacity(raw: RawImage) -> tuple[ImageArray, NDArray[np.uint8] | None]:
+def _colours_and_opacity(raw: RawImage, *, upright: bool) -> tuple[ImageArray, NDArray[np.uint8] | None]:
     """uint8 (H, W, 3), and (H, W) where 0 is transparent and 255 opaque; None when there is no transparency."""
     from PIL import Image
 
@@ -115,7 +120,8 @@ def _colours_and_opacity(raw: RawImage) -> tuple[ImageArray, NDArray[np.uint8] |
     # Load, upright.
     image.load()
     key = _colour_key(image, raw.encoded) if kind == "PNG" else image.info.get("transparency")
-    image = _upright(image)
+    if upright:
+        image = _upright(image)
 
     # Convert.
     if image.mode in _WIDE_MODES or (image.mode == "I" and kind in ("PNG", "PPM")):

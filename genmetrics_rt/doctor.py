@@ -97,6 +97,10 @@ def _bundles() -> Iterator[Check]:
         try:
             bundle = load_bundle(name)
             bundle.verify()
+            if bundle.is_weight_free:
+                remedy = f"genmetrics bundles fetch {name}"
+                yield Check(f"bundle {name}", "missing", "its weights are not on this machine", remedy)
+                continue
             deviations = measure(bundle, open_graph(bundle, device="cpu"))
         except GenmetricsError as error:
             yield Check(f"bundle {name}", "problem", str(error), "pip install --force-reinstall genmetrics-rt")

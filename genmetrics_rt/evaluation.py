@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from genmetrics_rt.arrays import as_image_batch
-from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.bundle import Bundle, Protocol
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
@@ -21,7 +21,7 @@ from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_fe
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, Report, Runtime, SideSummary
-from genmetrics_rt.scoring import choose_metrics, report_fingerprint, score, settings_for
+from genmetrics_rt.scoring import Space, choose_metrics, report_fingerprint, score, settings_for
 from genmetrics_rt.sides import FeatureRows, open_side
 from genmetrics_rt.version import __version__
 
@@ -31,7 +31,8 @@ def evaluate(
     reference: Any,
     *,
     extractor: str | os.PathLike[str] | Bundle | None = None,
-    protocol: str | None = None,
+    protocol: str | Protocol | None = None,
+    tap: str | None = None,
     metrics: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "onnx",
@@ -54,7 +55,9 @@ def evaluate(
         Feature network: a shipped name or the folder of a bundle. Default: the one that a saved `Reference` was made
         with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``. It never depends on what happens to be cached.
     protocol
-        One of the extractor's protocols; None is its default.
+        One of the extractor's protocols by name, or a `Protocol` of your own; None is its default.
+    tap
+        One of the extractor's feature taps, such as ``"768"`` of the Inception; None is that of the published scores.
     metrics
         Keys such as ``"fd,kid"`` or ``["precision", "recall"]``; None is all that the features allow.
     device, backend, threads, batch_size
@@ -78,13 +81,13 @@ def evaluate(
     """
     start = time.perf_counter()
     preparation = Preparation(
-        extractor, protocol, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
+        extractor, protocol, tap, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
     )
 
     # Open both sides before any work: a wrong path must not cost minutes.
     generated_side, reference_side = open_side(generated), open_side(reference)
     preparation.choose_extractor(generated_side, reference_side)
-    choose_metrics(metrics, has_logits=preparation.has_logits(generated_side), space=preparation.space)
+    choose_metrics(metrics, preparation.space_of(generated_side))
 
     # The reference first: it decides how many samples a generator is asked for.
     of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
@@ -96,7 +99,8 @@ def make_reference(
     side: Any,
     *,
     extractor: str | os.PathLike[str] | Bundle | None = None,
-    protocol: str | None = None,
+    protocol: str | Protocol | None = None,
+    tap: str | None = None,
     device: str = "auto",
     backend: str = "onnx",
     num_images: int | None = None,
@@ -113,7 +117,7 @@ def make_reference(
     50,000 feature rows (a seeded uniform sample) are kept for the metrics that look at neighbours.
     """
     preparation = Preparation(
-        extractor, protocol, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
+        extractor, protocol, tap, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
     )
     opened = open_side(side)
     preparation.choose_extractor(opened)
@@ -144,7 +148,8 @@ class Evaluation:
         reference: Any,
         *,
         extractor: str | os.PathLike[str] | Bundle | None = None,
-        protocol: str | None = None,
+        protocol: str | Protocol | None = None,
+        tap: str | None = None,
         metrics: str | Sequence[str] | None = None,
         device: str = "auto",
         backend: str = "onnx",
@@ -157,14 +162,14 @@ class Evaluation:
     ) -> None:
         self._start = time.perf_counter()
         self._preparation = Preparation(
-            extractor, protocol, device, backend, None, seed, cache, strict, batch_size, threads, progress
+            extractor, protocol, tap, device, backend, None, seed, cache, strict, batch_size, threads, progress
         )
         reference_side = open_side(reference)
         if isinstance(reference_side, FeatureRows):
             raise InputError("Evaluation takes images, so its reference must be images or a saved Reference.")
         self._preparation.choose_extractor(reference_side, more_images=True)
         self._extractor = self._preparation.open_extractor()
-        choose_metrics(metrics, has_logits=self._preparation.has_logits(None), space=self._preparation.space)
+        choose_metrics(metrics, self._preparation.space_of(None))
         self._metrics = metrics
         self._reference = self._preparation.features(reference_side, "reference", samples=None)
         self._lock = threading.Lock()
@@ -226,9 +231,15 @@ def _report(
         )
     extractor = _common_extractor(generated.extractor, reference.extractor)
     settings = settings_for(preparation.overrides(), seed=preparation.seed)
-    keys = choose_metrics(metrics, has_logits=generated.features.logits is not None, space=extractor.name)
+    space = Space(
+        extractor.name,
+        has_logits=generated.features.logits is not None,
+        has_spatial=generated.features.spatial is not None,
+        published=extractor.published,
+    )
+    keys = choose_metrics(metrics, space)
     comparison = Comparison(generated.features, reference.features, extractor.name, preparation.seed, settings)
-    scores, curves = score(comparison, keys, extractor)
+    scores, curves = score(comparison, keys, extractor, space)
     computed, seconds = generated.computed + reference.computed, generated.seconds + reference.seconds
     neighbours = any(key in keys for key in ("precision", "recall", "density", "coverage"))
     return Report(

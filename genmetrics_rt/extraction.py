@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FeatureArray, ImageArray, as_image, as_image_batch
-from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
+from genmetrics_rt.bundle import Bundle, Manifest, Protocol, load_bundle
 from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.decode import decode, rules_in_force
 from genmetrics_rt.errors import DamagedBundle, InputError, NonFiniteFeatures, UnreadableInput
@@ -30,23 +30,24 @@ from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.report import ExtractorSummary, SkippedImage
 from genmetrics_rt.resize import resize, to_tensor
-from genmetrics_rt.sources import Entries, ImageSource, Undecodable, unreadable_digest
+from genmetrics_rt.sources import Entries, ImageSource, RawImage, Undecodable, unreadable_digest
 from genmetrics_rt.threads import threads_or_default
 
 CHUNK = 128  # images per cache entry; two chunks of tensors are in memory at a time
-DEFAULT_BATCH_SIZE = 32  # images per call of the network
+DEFAULT_BATCH_SIZE = 8  # images per call of the network: more is not faster on a CPU, and takes memory
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far a side has come. ``images_per_second`` is over this side so far; ``seconds_left`` None until known."""
 
-    stage: str  # "reference" | "generated"
+    stage: str  # "reference" | "generated" | "weights of …"
     done: int
     total: int
     images_per_second: float
     seconds_left: float | None
     from_cache: int
+    unit: str = "images"  # or "bytes", of a download
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -70,7 +71,10 @@ class FeatureExtractor:
     extractor
         Name of a shipped extractor, or the path of a bundle.
     protocol
-        One of the protocols of its manifest; None is its default.
+        One of the protocols of its manifest by name, or a `Protocol` of your own; None is its default.
+    tap
+        Which of the network's feature taps (``"64"``, ``"192"``, ``"768"``, ``"2048"`` of the Inception); None is that
+        of the published scores.
     device, backend
         As in `genmetrics_rt.frozen.open_graph`.
     threads
@@ -90,7 +94,8 @@ class FeatureExtractor:
         self,
         extractor: str | os.PathLike[str] | Bundle,
         *,
-        protocol: str | None = None,
+        protocol: str | Protocol | None = None,
+        tap: str | None = None,
         device: str = "auto",
         backend: str = "onnx",
         threads: int | None = None,
@@ -106,12 +111,12 @@ class FeatureExtractor:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
         manifest = bundle.manifest
         self.bundle = bundle
-        self.protocol: Protocol = manifest.protocol(protocol)
+        self.protocol: Protocol = protocol if isinstance(protocol, Protocol) else manifest.protocol(protocol)
         self.batch_size = min(batch_size, CHUNK)  # a batch never crosses chunks: what is more would only be padding
         self.threads = threads_or_default(threads)
         self._graph = open_graph(bundle, backend=backend, device=device, threads=self.threads, spinning=spinning)
         self._input = manifest.inputs[0].name
-        self._taps = manifest.taps
+        self._taps = _chosen_taps(manifest, tap, spatial=self.protocol.spatial)
         dimension = next(spec.shape[-1] for spec in manifest.outputs if spec.name == self._taps["features"])
         if not isinstance(dimension, int):
             raise DamagedBundle(f"The manifest of {bundle.name!r} does not say how many features there are.")
@@ -119,9 +124,11 @@ class FeatureExtractor:
             name=manifest.name,
             title=manifest.title,
             label=manifest.label,
-            numeric_id=manifest.numeric_id(self.protocol),
+            numeric_id=manifest.numeric_id(self.protocol, tap or "features"),
             protocol=self.protocol.name,
             dimension=dimension,
+            published=manifest.published and self._taps["features"] == manifest.taps["features"],
+            recipe=_recipe_lines(manifest, self.protocol, tap or "features"),
         )
 
     @property
@@ -150,23 +157,31 @@ class FeatureExtractor:
 
     def run(self, tensors: NDArray[np.float32]) -> tuple[FeatureArray, FeatureArray | None]:
         """Prepared tensors (N, …) → features (N, D) and logits (N, C) or None, in calls of ``batch_size``."""
-        values, logits = [], []
+        outputs = self.run_taps(tensors)
+        return outputs["features"], outputs.get("logits")
+
+    def run_taps(self, tensors: NDArray[np.float32]) -> dict[str, FeatureArray]:
+        """Prepared tensors (N, …) → what the taps in use give: ``features``, and ``logits`` and ``spatial`` if any."""
+        gathered: dict[str, list[FeatureArray]] = {role: [] for role in self._taps}
         for start in range(0, len(tensors), self.batch_size):
             batch = tensors[start : start + self.batch_size]
             count = len(batch)
             if count < self.batch_size:
                 batch = np.concatenate([batch, np.zeros((self.batch_size - count, *batch.shape[1:]), batch.dtype)])
             outputs = self._graph.run({self._input: batch})
-            values.append(outputs[self._taps["features"]][:count])
-            if "logits" in self._taps:
-                logits.append(outputs[self._taps["logits"]][:count])
-        if not values:
-            return self._nothing()
-        return np.concatenate(values), np.concatenate(logits) if logits else None
+            for role, output in self._taps.items():
+                gathered[role].append(outputs[output][:count])
+        if len(tensors) == 0:
+            return self._empty()
+        return {role: np.concatenate(blocks) for role, blocks in gathered.items()}
+
+    def _empty(self) -> dict[str, FeatureArray]:
+        sizes = {"features": self.summary.dimension}
+        return {role: np.empty((0, sizes.get(role, 0)), np.float32) for role in self._taps}
 
     def _nothing(self) -> tuple[FeatureArray, FeatureArray | None]:
-        empty = np.empty((0, self.summary.dimension), np.float32)
-        return empty, (np.empty((0, 0), np.float32) if "logits" in self._taps else None)
+        empty = self._empty()
+        return empty["features"], empty.get("logits")
 
     def extract(
         self,
@@ -210,7 +225,7 @@ class FeatureExtractor:
                 skipped.extend(not_used)
                 content.update("".join(chunk.digests).encode())
                 kept = np.asarray(chunk.positions, dtype=np.int64)[block.used]
-                collector.update(block.values, block.logits, kept, what=source.name)
+                collector.update(block.values, block.logits, kept, spatial=block.spatial, what=source.name)
         finally:
             # Also on Ctrl-C: what is stored stays stored, and the next run goes on from there.
             hashing.shutdown(wait=True, cancel_futures=True)
@@ -254,6 +269,8 @@ class FeatureExtractor:
         graph = self.bundle.file_of_form(self.backend)  # by its form; the numeric id only holds that of onnx
         content = self.bundle.manifest.record["files"][graph]["sha256"]
         made_by = [self.summary.numeric_id, self.backend, content, self.device, rules_in_force()]
+        if "spatial" in self._taps:
+            made_by.append("with the spatial tap")
         text = "\n".join(["genmetrics.features/2", *made_by, *digests])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -268,19 +285,21 @@ class FeatureExtractor:
             return _Prepared(unreadable_digest(error), reason=str(error), transient=error.transient)
         found = raw.digest if is_stored else digest
         try:
-            return _Prepared(found, self.prepare(decode(raw, alpha=self.protocol.alpha)))
+            return _Prepared(found, self.prepare(self._decode(raw)))
         except Undecodable as error:
             return _Prepared(found, reason=str(error), transient=error.transient)
 
+    def _decode(self, raw: RawImage) -> ImageArray:
+        return decode(raw, alpha=self.protocol.alpha, orientation=self.protocol.orientation)
+
     def _compute(self, chunk: _Chunk, source: ImageSource, meter: _Meter) -> _Block:
-        values, logits, used, skipped = [], [], np.zeros(len(chunk.positions), bool), []
+        gathered: dict[str, list[FeatureArray]] = {role: [] for role in self._taps}
+        used, skipped = np.zeros(len(chunk.positions), bool), []
         batch: list[NDArray[np.float32]] = []
 
         def flush() -> None:
-            features, classes = self.run(np.stack(batch))
-            values.append(features)
-            if classes is not None:
-                logits.append(classes)
+            for role, values in self.run_taps(np.stack(batch)).items():
+                gathered[role].append(values)
             meter.advance(computed=len(batch))
             batch.clear()
 
@@ -299,10 +318,11 @@ class FeatureExtractor:
                 flush()
         if batch:
             flush()
-        empty_values, empty_logits = self._nothing()
+        taps = {role: np.concatenate(blocks) for role, blocks in gathered.items()} if used.any() else self._empty()
         block = _Block(
-            values=np.concatenate(values) if values else empty_values,
-            logits=np.concatenate(logits) if logits else (empty_logits if not values else None),
+            values=taps["features"],
+            logits=taps.get("logits"),
+            spatial=taps.get("spatial"),
             used=used,
             skipped=tuple(skipped),
         )
@@ -344,6 +364,7 @@ class _Block:
 
     values: FeatureArray
     logits: FeatureArray | None
+    spatial: FeatureArray | None
     used: NDArray[np.bool_]
     skipped: tuple[tuple[int, str], ...]  # row in the chunk, reason; no names: a file may be renamed
 
@@ -356,6 +377,8 @@ class _Block:
         }
         if self.logits is not None:
             arrays["logits"] = self.logits
+        if self.spatial is not None:
+            arrays["spatial"] = self.spatial
         return arrays
 
     @classmethod
@@ -366,6 +389,7 @@ class _Block:
         return cls(
             values=arrays["values"],
             logits=arrays.get("logits"),
+            spatial=arrays.get("spatial"),
             used=arrays["used"],
             skipped=tuple((int(row), str(reason)) for row, reason in reasons),
         )
@@ -395,6 +419,32 @@ class _Meter:
         rate = self.computed / now if now > 0 and self.computed else 0.0
         left = (self._total - self._done) / rate if rate else None
         self._callback(Progress(self._stage, self._done, self._total, rate, left, self._cached))
+
+
+def _chosen_taps(manifest: Manifest, tap: str | None, *, spatial: bool) -> dict[str, str]:
+    """Role → output for the roles in use: features, logits where there are any, spatial where the protocol wants it."""
+    taps = manifest.taps
+    if tap is not None and tap not in taps:
+        raise InputError(f"Extractor {manifest.name!r} has no tap {tap!r}. It has: {', '.join(sorted(taps))}.")
+    if spatial and "spatial" not in taps:
+        raise DamagedBundle(f"A protocol of {manifest.name!r} collects a spatial tap that its manifest does not name.")
+    wanted = {"features": taps[tap or "features"]}
+    for role in ("logits", *(["spatial"] if spatial else [])):
+        if role in taps:
+            wanted[role] = taps[role]
+    return wanted
+
+
+def _recipe_lines(manifest: Manifest, protocol: Protocol, tap: str) -> dict[str, Any]:
+    """Every line of the recipe that features depend on, by its name: what `explain` compares."""
+    lines = manifest.numeric_lines(protocol)
+    graph, weights = (", ".join(lines[part] or ()) or None for part in ("graph", "weights"))
+    return {
+        "graph": graph,
+        "weights": weights,
+        "tap": "features" if manifest.taps[tap] == manifest.taps["features"] else tap,
+        **{**protocol.numeric_part(), "size": list(protocol.size), "orientation": protocol.orientation},
+    }
 
 
 def _one_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:

@@ -24,14 +24,16 @@ class Features:
 
     ``values`` (n, D) are the kept rows, ``logits`` (n, C) belong to the same rows where the network has classes,
     ``index`` (n,) are their positions in the source. ``num_images`` counts all images; n < num_images means that
-    ``values`` is a uniform sample and ``statistics`` alone knows the rest.
+    ``values`` is a uniform sample and ``statistics`` alone knows the rest. A statistics file gives no rows, and often
+    no count: then ``values`` is (0, D), and ``num_images`` None.
     """
 
     values: NDArray[np.floating]
     index: NDArray[np.int64]
-    num_images: int
+    num_images: int | None
     logits: FeatureArray | None = None
     all_statistics: FeatureStatistics | None = None  # set where values do not hold all rows
+    spatial: FeatureStatistics | None = None  # of the network's spatial tap, where the protocol collects it
 
     @property
     def dimension(self) -> int:
@@ -63,6 +65,7 @@ class FeatureCollector:
         self._priorities: list[NDArray[np.uint64]] = []  # of each row, for life: the smallest ones make the sample
         self._kept = 0
         self._accumulator: StatisticsAccumulator | None = None  # only once rows have to be let go
+        self._spatial = StatisticsAccumulator()
         self.num_images = 0  # rows that arrived
         self._next_index = 0
 
@@ -72,9 +75,13 @@ class FeatureCollector:
         logits: FeatureArray | None = None,
         index: NDArray[np.int64] | None = None,
         *,
+        spatial: FeatureArray | None = None,
         what: str = "features",
     ) -> None:
-        """Add a block: (n, D) features, (n, C) logits, (n,) positions in the source (default: counted on)."""
+        """Add a block: (n, D) features, (n, C) logits, (n,) positions in the source (default: counted on).
+
+        Of ``spatial`` (n, S) only mean and covariance are kept.
+        """
         if len(values) == 0:
             return
         require_finite(values, what=what)
@@ -85,6 +92,8 @@ class FeatureCollector:
         self._next_index = max(self._next_index, int(index[-1]) + 1)
         self._append(values, logits, index, _priority(index, self._seed))
         self.num_images += len(values)
+        if spatial is not None:
+            self._spatial.update(spatial)
         if self._accumulator is not None:
             self._accumulator.update(values)
         elif self._kept > self._max_kept:
@@ -97,6 +106,7 @@ class FeatureCollector:
     def merge(self, other: FeatureCollector) -> None:
         """Take in what another collector gathered, as if its blocks had come after ours."""
         offset = self._next_index
+        self._spatial.merge(other._spatial)
         if self._accumulator is None and other._accumulator is None:
             for row, block in enumerate(other._values):
                 logits = other._logits[row] if other._logits else None
@@ -127,6 +137,7 @@ class FeatureCollector:
             num_images=self.num_images,
             logits=self._logits[0] if self._logits else None,
             all_statistics=self._accumulator.result() if self._accumulator is not None else None,
+            spatial=self._spatial.result() if self._spatial.num_images > 1 else None,
         )
 
     def _append(

@@ -101,6 +101,7 @@ class OnnxGraph:
         name = bundle.file_of_form("onnx")
         if name is None:
             raise DamagedBundle(f"Bundle {bundle.name!r} holds no ONNX graph. Use --backend torchscript.")
+        bundle.require_weights()
         content = bundle.read(name)
         check_external_data(content, bundle)
 
@@ -155,6 +156,7 @@ class TorchScriptGraph:
         if kind == "auto":
             kind = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = "cpu" if kind == "cpu" else f"cuda:{index}"
+        bundle.require_weights()
         with warnings.catch_warnings():
             # torch deprecates TorchScript; hosts that still load it need no reminder from a guest.
             warnings.simplefilter("ignore")
@@ -162,6 +164,7 @@ class TorchScriptGraph:
                 self._module = torch.jit.load(io.BytesIO(bundle.read(name)), map_location=self.device).eval()
             except RuntimeError as error:
                 raise DamagedBundle(f"torch refuses {name} of bundle {bundle.name!r}: {_first_line(error)}") from error
+        _fill_parameters(torch, self._module, bundle)
         self._torch = torch
         self._inputs = bundle.manifest.inputs
         self._outputs = [output.name for output in bundle.manifest.outputs]
@@ -174,6 +177,21 @@ class TorchScriptGraph:
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
         return {name: output.cpu().numpy() for name, output in zip(self._outputs, outputs, strict=True)}
+
+
+def _fill_parameters(torch: Any, module: Any, bundle: Bundle) -> None:
+    """Give an emptied TorchScript module (every parameter at stride 0) the bundle's weights, by name."""
+    name = bundle.file_of_form("weights")
+    if name is None:
+        return
+    weights = bundle.read(name)
+    tensors = (bundle.manifest.record.get("recipe") or {}).get("tensors") or {}
+    for parameter_name, parameter in module.named_parameters():
+        entry = tensors.get(parameter_name)
+        if entry is None or list(entry["shape"]) != list(parameter.shape):
+            raise DamagedBundle(f"The recipe of bundle {bundle.name!r} does not fill {parameter_name} of its graph.")
+        values = np.frombuffer(weights, "<f4", parameter.numel(), entry["offset"]).reshape(entry["shape"])
+        parameter.data = torch.from_numpy(values.copy()).to(parameter.device)
 
 
 def _hand_over_weights(onnxruntime: Any, options: Any, bundle: Bundle, graph: str) -> bytes | None:

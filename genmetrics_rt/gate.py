@@ -6,7 +6,7 @@ import re
 
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.report import Report
-from genmetrics_rt.scoring import choose_metrics
+from genmetrics_rt.scoring import Space, choose_metrics
 
 
 class Condition:
@@ -27,10 +27,14 @@ class Condition:
                 f"--fail-if {text!r} is not a condition. Write a metric, one of > >= < <=, and a number: 'kid>0.05'."
             ) from None
 
-    def require_computed(self, metrics: str | None) -> None:
-        """Raise now what would otherwise be found out after everything was computed."""
+    def require_computed(self, metrics: str | None, *, published: bool | None) -> None:
+        """Raise now what would otherwise be found out after everything was computed.
+
+        ``published``: whether scores will go by their published names; None if nobody knows yet.
+        """
         try:
-            choose_metrics(self.key, has_logits=True, space="these")
+            if published is not None or self.key not in Space("these", True, True, published=True).keys():
+                choose_metrics(self.key, Space("these", True, True, published=bool(published)))
         except InputError as error:
             raise InputError(f"--fail-if {self.text!r}: {error}") from None
         if metrics is not None and self.key not in [name.strip().lower() for name in metrics.split(",")]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import DamagedBundle
+from genmetrics_rt.protobuf import fields
 
 # Field numbers from onnx.proto, by message: which fields lead to tensors.
 _GRAPH, _FUNCTIONS = 7, 25  # ModelProto
@@ -76,53 +77,17 @@ def _walk(message: memoryview, kind: str, depth: int) -> Iterator[dict[str, str]
         raise ValueError("nested too deeply")
     if kind == _TENSOR:
         entry, external = {}, False
-        for number, value in _fields(message):
+        for number, value in fields(message):
             if number == _TENSOR_LOCATION and value == 1:
                 external = True
             elif number == _TENSOR_EXTERNAL and isinstance(value, memoryview):
                 external = True
-                pair = {n: bytes(v).decode() for n, v in _fields(value) if isinstance(v, memoryview)}
+                pair = {n: bytes(v).decode() for n, v in fields(value) if isinstance(v, memoryview)}
                 entry[pair.get(1, "")] = pair.get(2, "")
         if external:
             yield entry
         return
     children = _CHILDREN[kind]
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if number in children and isinstance(value, memoryview):
             yield from _walk(value, children[number], depth + 1)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, varint or bytes) of one message; fixed-width fields are passed over."""
-    at, end = 0, len(message)
-    while at < end:
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, at = _varint(message, at)
-            yield number, value
-        elif wire == 2:
-            length, at = _varint(message, at)
-            if at + length > end:
-                raise ValueError("a field runs past its end")
-            yield number, message[at : at + length]
-            at += length
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"unknown wire type {wire}")
-    if at != end:
-        raise ValueError("a field runs past its end")
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number longer than 64 bits")

@@ -53,12 +53,18 @@ def _what_is_left(options: Mapping[str, Any]) -> str:
 Extractor = Annotated[
     str | None,
     typer.Option(
-        "--extractor", "-e", help="Feature network: a shipped name or the folder of a bundle. [default: scattering]"
+        "--extractor",
+        "-e",
+        help="Feature network: inception-fid, another name, or the folder of a bundle. [default: scattering]",
     ),
 ]
 Protocol = Annotated[
-    str | None, typer.Option("--protocol", help="One of the extractor's recipes from pixels to input.")
+    str | None,
+    typer.Option(
+        "--protocol", help="One of the extractor's recipes: whose numbers are meant. `bundles show` lists them."
+    ),
 ]
+Tap = Annotated[str | None, typer.Option("--tap", help="Features from another place of the network, for instance 768.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1. Never falls back silently.")]
 BackendName = Annotated[str, typer.Option("--backend", help="onnx or torchscript.")]
 NumImages = Annotated[

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.bundle import Bundle, load_bundle
+from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
+from genmetrics_rt.bundle import Protocol as BundleProtocol
 from genmetrics_rt.cache import FeatureCache, cache_home
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
+from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.generators import GeneratorSource
-from genmetrics_rt.reference import Reference
+from genmetrics_rt.reference import UNRECORDED, Reference, taken_for
 from genmetrics_rt.report import ExtractorSummary, SideSummary
+from genmetrics_rt.scoring import Space
 from genmetrics_rt.sides import FeatureRows, GeneratorRequest, Side
 from genmetrics_rt.sources import ImageSource
 
@@ -25,6 +28,11 @@ DEFAULT_EXTRACTOR = "scattering"
 MAX_DEFAULT_SAMPLES = 10_000  # of a generator, when the reference has more images
 # Names the fingerprint of features whose network we do not know.
 GIVEN = "given"
+
+
+def default_extractor() -> str:
+    """The extractor that is meant where nobody names one. It never depends on what happens to be cached."""
+    return os.environ.get("GENMETRICS_EXTRACTOR") or DEFAULT_EXTRACTOR
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class Preparation:
     """Everything needed to turn an opened side into features: the options, and the extractor once it is opened."""
 
     extractor: str | os.PathLike[str] | Bundle | None
-    protocol: str | None
+    protocol: str | BundleProtocol | None
+    tap: str | None
     device: str
     backend: str
     num_images: int | None
@@ -60,6 +69,7 @@ class Preparation:
         self.store = FeatureCache(cache_home() if self.cache else None)
         self._space = "given"
         self._settings: Mapping[str, Any] = {}  # of metrics, fixed by the protocol
+        self._taken_for: ExtractorSummary | None = None  # whose features a side is that does not say so itself
         if self.num_images is not None and (type(self.num_images) is not int or self.num_images < 1):
             raise InputError(f"num_images is {self.num_images!r}; it must be a whole number of at least 1.")
         if type(self.seed) is not int or self.seed < 0:
@@ -68,6 +78,8 @@ class Preparation:
     def choose_extractor(self, *sides: Side, more_images: bool = False) -> None:
         """Settle which extractor is meant, and open it if any side consists of images, or if they come later."""
         saved = [side for side in sides if isinstance(side, Reference)]
+        # What is known of one side is known of both: a file that says nothing comes last.
+        saved.sort(key=lambda side: side.extractor.numeric_id == UNRECORDED)
         features = [side for side in sides if isinstance(side, FeatureRows)]
         images = more_images or len(sides) > len(saved) + len(features)
         if features and images:
@@ -83,20 +95,31 @@ class Preparation:
             self._without_images(saved)
             return
         if self.extractor is None:
-            default = os.environ.get("GENMETRICS_EXTRACTOR") or DEFAULT_EXTRACTOR
-            self.extractor = saved[0].extractor.name if saved else default
-            if saved and self.protocol is None:
+            recorded = bool(saved) and saved[0].extractor.numeric_id != UNRECORDED
+            self.extractor = saved[0].extractor.name if recorded else _implied_extractor(saved) or default_extractor()
+            if recorded and self.protocol is None:
                 self.protocol = saved[0].extractor.protocol
+            if recorded and self.tap is None:
+                self.tap = saved[0].extractor.recipe.get("tap")
+        if self.protocol is None:
+            self.protocol = _implied_protocol(self.extractor, saved)
         opened = self.open_extractor()
-        self._space, self._settings = opened.summary.name, opened.protocol.metrics
+        self._space, self._settings, self._taken_for = opened.summary.name, opened.protocol.metrics, opened.summary
 
     def _without_images(self, saved: Sequence[Reference]) -> None:
         """Both sides are features already: nothing is extracted, so an extractor can only be named, not chosen."""
         if saved:
             self._space, self._settings = saved[0].extractor.name, saved[0].settings
+            self._taken_for = saved[0].extractor
         if self.extractor is None and self.protocol is None:
             return
-        asked = self.protocol
+        if self.extractor is not None and saved and all(side.extractor.numeric_id == UNRECORDED for side in saved):
+            if self.protocol is None:
+                self.protocol = _implied_protocol(self.extractor, saved)
+            opened = self.open_extractor()  # the user knows whose features they are
+            self._space, self._settings, self._taken_for = opened.summary.name, opened.protocol.metrics, opened.summary
+            return
+        asked = self.protocol.name if isinstance(self.protocol, BundleProtocol) else self.protocol
         made_with = {side.extractor.protocol for side in saved}
         if self.extractor is not None:
             bundle = self.extractor if isinstance(self.extractor, Bundle) else load_bundle(self.extractor)
@@ -109,11 +132,16 @@ class Preparation:
             )
 
     def open_extractor(self) -> FeatureExtractor:
+        """The feature network, opened once. Weights that are not on this machine are fetched."""
         if self.opened is None:
             assert self.extractor is not None
+            bundle = self.extractor if isinstance(self.extractor, Bundle) else load_bundle(self.extractor)
+            if bundle.is_weight_free:
+                bundle = fetch_bundle(bundle, progress=self.progress)
             self.opened = FeatureExtractor(
-                self.extractor,
+                bundle,
                 protocol=self.protocol,
+                tap=self.tap,
                 device=self.device,
                 backend=self.backend,
                 threads=self.threads,
@@ -126,10 +154,24 @@ class Preparation:
         """Whose features they are, in a word: the extractor's name, or "given"."""
         return self._space
 
-    def has_logits(self, side: Side | None) -> bool:
+    def space_of(self, side: Side | None) -> Space:
+        """What can be scored on the features of a side; None stands for images that are still to come."""
         if isinstance(side, Reference):
-            return side.features.logits is not None
-        return self.opened is not None and "logits" in self.opened.bundle.manifest.taps
+            features, extractor = side.features, self._taken_for or side.extractor
+            return Space(
+                self.space,
+                has_logits=features.logits is not None,
+                has_spatial=features.spatial is not None,
+                published=extractor.published,
+            )
+        if self.opened is None:
+            return Space(self.space)
+        return Space(
+            self.space,
+            has_logits="logits" in self.opened.bundle.manifest.taps,
+            has_spatial=self.opened.protocol.spatial,
+            published=self.opened.summary.published,
+        )
 
     def overrides(self) -> Mapping[str, Any]:
         """Settings of metrics that the protocol fixes."""
@@ -138,6 +180,8 @@ class Preparation:
     def features(self, side: Side, stage: str, *, samples: int | None) -> PreparedSide:
         """Turn an opened side into features. ``samples``: how many a generator should make if nobody said."""
         if isinstance(side, Reference):
+            if self._taken_for is not None:
+                side = taken_for(side, self._taken_for)
             if self.opened is not None:
                 side.require_same_features(self.opened.summary)
             return PreparedSide(side.features, side.extractor, side.summary)
@@ -198,7 +242,26 @@ def given_features(dimension: int, taken_for: str = "") -> ExtractorSummary:
     )
 
 
+def _implied_extractor(saved: Sequence[Reference]) -> str | None:
+    """The extractor that a statistics file speaks for, if the user has named none anywhere."""
+    if os.environ.get("GENMETRICS_EXTRACTOR"):
+        return None
+    known = list_bundles("extractor")
+    names = (entry.extractor.name for side in saved for entry in (side, *side.others))
+    return next((name for name in names if name in known), None)
+
+
+def _implied_protocol(extractor: str | os.PathLike[str] | Bundle | None, saved: Sequence[Reference]) -> str | None:
+    """The protocol that a statistics file's name or layout speaks for, if this extractor has it."""
+    if not saved or extractor is None:
+        return None
+    bundle = extractor if isinstance(extractor, Bundle) else load_bundle(extractor)
+    names = (side.extractor.protocol for side in saved if side.extractor.numeric_id == UNRECORDED)
+    return next((name for name in names if name in bundle.manifest.protocols), None)
+
+
 def side_length(side: Side) -> int | None:
+    """How many images a side has; None where nobody knows yet."""
     if isinstance(side, FeatureRows):
         return len(side.values)
     if isinstance(side, Reference):

@@ -73,10 +73,11 @@ class SkippedImage:
 class SideSummary:
     """What one of the two sides consisted of."""
 
-    num_images: int
+    num_images: int | None  # None where a statistics file does not say
     source: str  # a path, "array (1000, 32, 32, 3)", "digits-gan (seed 0)" …
     content_hash: str
     skipped: tuple[SkippedImage, ...] = ()
+    notes: tuple[str, ...] = ()  # what was assumed about it, one sentence each
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class ExtractorSummary:
     numeric_id: str
     protocol: str
     dimension: int
+    published: bool = False  # whether scores on them go by published names: fid, is
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # every line that the features depend on, for `explain`
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,7 @@ class Report:
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """The report as JSON text (no pictures)."""
-        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-        return _SHAPELESS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return json_text(self.to_dict(), indent=indent)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -202,6 +204,12 @@ class Report:
         from genmetrics_rt.render.text import render_text
 
         return render_text(self, width=width)
+
+
+def json_text(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
+    """Any record of ours as JSON text that every reader takes: null for what is not finite, no shapeless character."""
+    text = json.dumps(_plain(record), indent=indent, ensure_ascii=False, allow_nan=False)
+    return _SHAPELESS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def finite(value: float, why: str) -> tuple[float | None, str | None]:
@@ -255,7 +263,8 @@ def _restored(value: Any) -> Any:
 
 def _report_from_dict(record: Mapping[str, Any]) -> Report:
     def side(entry: Mapping[str, Any]) -> SideSummary:
-        return SideSummary(**{**entry, "skipped": tuple(SkippedImage(**s) for s in entry["skipped"])})
+        skipped = tuple(SkippedImage(**s) for s in entry["skipped"])
+        return SideSummary(**{**entry, "skipped": skipped, "notes": tuple(entry.get("notes", ()))})
 
     def score(entry: Mapping[str, Any]) -> Score:
         return Score(**{**entry, "interval": tuple(entry["interval"]) if entry["interval"] else None})

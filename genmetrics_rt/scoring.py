@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genmetrics_rt.errors import TooFewImages, UnknownMetric
-from genmetrics_rt.metrics.catalogue import METRICS, settings_of
+from genmetrics_rt.metrics.catalogue import METRICS, PUBLISHED, settings_of
 from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value
 from genmetrics_rt.report import Curve, ExtractorSummary, Score, finite
 
 ALL_KEYS = tuple(key for metric in METRICS for key in metric.keys)
 # Asked for, but not the name on these features: why, and what to ask for instead.
 _OTHER_NAMES = {
-    "fid": "FID is the Fréchet distance on ImageNet Inception features; on other features ask for 'fd'",
-    "is": "the Inception Score needs the ImageNet Inception; on other class logits ask for 'class_score'",
-    "isc": "the Inception Score needs the ImageNet Inception; on other class logits ask for 'class_score'",
+    "fid": "FID is the Fréchet distance on ImageNet Inception features; on other features ask for 'fd', or add "
+    "--extractor inception-fid",
+    "is": "the Inception Score needs the ImageNet Inception; on other class logits ask for 'class_score', or add "
+    "--extractor inception-fid",
+    "isc": "the Inception Score goes by 'is' on the ImageNet Inception (--extractor inception-fid), on other "
+    "class logits by 'class_score'",
+    "fd": "on the ImageNet Inception the Fréchet distance goes by its published name, 'fid'",
+    "class_score": "on the ImageNet Inception the class score goes by its published name, 'is'",
+    "sfid": "sFID needs the Inception's spatial tap: add --extractor inception-fid --protocol adm",
     "prd": "ask for 'prd_f8' and 'prd_f1_8'; the curve comes with them",
     "mmd": "ask for 'kid', the kernel distance",
 }
@@ -32,30 +38,53 @@ def settings_for(overrides: Mapping[str, Any], *, seed: int) -> dict[str, dict[s
     return {key: settings_of(metric, overrides, seed) for metric in METRICS for key in metric.keys}
 
 
-def choose_metrics(asked: str | Sequence[str] | None, *, has_logits: bool, space: str) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Space:
+    """What a set of features is called, and what can be scored on it."""
+
+    name: str  # the extractor's short name, or "given"
+    has_logits: bool = False
+    has_spatial: bool = False
+    published: bool = False  # scores go by their published names
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys that a report on these features may have."""
+        return tuple(
+            self.shown(key)
+            for metric in METRICS
+            for key in metric.keys
+            if (self.has_logits or not metric.needs_logits) and (self.has_spatial or not metric.needs_spatial)
+        )
+
+    def shown(self, key: str) -> str:
+        """The name of a catalogue key on these features: ``fd`` is ``fid`` on the ImageNet Inception."""
+        return PUBLISHED[key][0] if self.published and key in PUBLISHED else key
+
+
+def choose_metrics(asked: str | Sequence[str] | None, space: Space) -> tuple[str, ...]:
     """The keys to report: all that these features allow, or those asked for.
 
     Raises `UnknownMetric` for a key that does not exist, or not on these features; the message names the right one.
     """
-    possible = tuple(key for metric in METRICS for key in metric.keys if has_logits or not metric.needs_logits)
+    possible = space.keys()
     if asked is None:
         return possible
     names = asked.split(",") if isinstance(asked, str) else list(asked)
     keys = [name.strip().lower() for name in names if name.strip()]
     if not keys:
-        raise UnknownMetric(f"No metric was named. These exist on {space} features: {', '.join(possible)}.")
+        raise UnknownMetric(f"No metric was named. These exist on {space.name} features: {', '.join(possible)}.")
     for key in keys:
         if key in possible:
             continue
-        if key in ALL_KEYS:
-            raise UnknownMetric(f"{key!r} needs class logits, and {space} features have none. Leave it out.")
+        if key == "class_score" and not space.has_logits:
+            raise UnknownMetric(f"{key!r} needs class logits, and {space.name} features have none. Leave it out.")
         why = f": {_OTHER_NAMES[key]}" if key in _OTHER_NAMES else ""
-        raise UnknownMetric(f"No metric {key!r} on {space} features{why}. These exist: {', '.join(possible)}.")
+        raise UnknownMetric(f"No metric {key!r} on {space.name} features{why}. These exist: {', '.join(possible)}.")
     return tuple(key for key in possible if key in keys)
 
 
 def score(
-    comparison: Comparison, keys: Sequence[str], extractor: ExtractorSummary
+    comparison: Comparison, keys: Sequence[str], extractor: ExtractorSummary, space: Space
 ) -> tuple[dict[str, Score], dict[str, Curve]]:
     """Compute the metrics behind ``keys``. One that has too few images becomes a score without a value.
 
@@ -64,7 +93,7 @@ def score(
     scores: dict[str, Score] = {}
     curves: dict[str, Curve] = {}
     for metric in METRICS:
-        wanted = [key for key in metric.keys if key in keys]
+        wanted = [key for key in metric.keys if space.shown(key) in keys]
         if not wanted:
             continue
         settings = comparison.settings[wanted[0]]
@@ -76,7 +105,8 @@ def score(
         except TooFewImages as error:
             reason = str(error)
         for key in wanted:
-            scores[key] = _worded(metric, key, outcome.values.get(key), reason, settings, extractor)
+            shown = space.shown(key)
+            scores[shown] = _worded(metric, key, shown, outcome.values.get(key), reason, settings, extractor)
         curves.update({curve.key: curve for curve in outcome.curves})
     if scores and all(entry.value is None for entry in scores.values()):
         raise TooFewImages(
@@ -94,15 +124,18 @@ def report_fingerprint(extractor: ExtractorSummary, settings: Mapping[str, Any])
 def _worded(
     metric: Metric,
     key: str,
+    shown: str,
     value: Value | None,
     reason: str | None,
     settings: Mapping[str, Any],
     extractor: ExtractorSummary,
 ) -> Score:
     wording = metric.wording[key]
+    if shown != key:
+        wording = PUBLISHED[key][1](wording)
     number, why_not = (None, reason) if value is None else finite(value.value, value.why_not_finite)
     return Score(
-        key=key,
+        key=shown,
         name=f"{wording.title} on {extractor.name} features" if extractor.name != "features" else wording.title,
         value=number,
         higher_is_better=wording.higher_is_better,
@@ -114,9 +147,8 @@ def _worded(
         reason=why_not,
         fingerprint=_digest(
             {
-                "numeric_id": extractor.numeric_id,
-                "protocol": extractor.protocol,
-                "key": key,
+                "numeric_id": extractor.numeric_id,  # holds all of the protocol that features depend on
+                "key": shown,
                 "settings": dict(settings),
             }
         ),

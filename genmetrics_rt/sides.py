@@ -7,6 +7,8 @@ folder, .zip, .tar, .npy/.npz of uint8       `ImageSource`
 uint8 array (N, H, W, 3) or (N, H, W)        `ImageSource`
 float array (N, D), .npy of one              features, as they are
 `Reference`, or a file that it saved         `Reference`
+another tool's statistics: .npz, .pkl, .pt   `Reference` of an unrecorded extractor
+a public reference that was fetched          the same, by its name
 generator bundle (shipped name or folder)    `GeneratorRequest`: sampled once it is known how many
 ``"digits"``                                 the shipped example images
 ===========================================  =======================================================
@@ -28,8 +30,10 @@ from genmetrics_rt.arrays import as_features, as_numpy
 from genmetrics_rt.bundle import MAX_MANIFEST_BYTES, Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.images import open_images
-from genmetrics_rt.reference import Reference, is_reference_file
+from genmetrics_rt.public_references import list_references, open_reference
+from genmetrics_rt.reference import Reference, is_reference_file, open_statistics
 from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.statistics_files import is_statistics_file
 
 EXAMPLES = Path(__file__).parent / "examples"
 SHIPPED_IMAGES = {"digits": EXAMPLES / "digits.npz"}
@@ -89,6 +93,8 @@ def _open_path(value: str | Path) -> Side:
         return _generator(load_bundle(path), str(value))
     if path.suffix.lower() == ".npz" and is_reference_file(path):
         return Reference.load(path)
+    if is_statistics_file(path):
+        return open_statistics(path, name=str(value))
     if path.suffix.lower() == ".npy" and _is_feature_file(path):
         return FeatureRows(str(value), as_features(np.load(path, allow_pickle=False), what=str(value)))
     return open_images(path)
@@ -119,11 +125,15 @@ def _open_shipped(name: str) -> Side:
         return open_images(SHIPPED_IMAGES[name], name=name)
     if name in list_bundles():
         return _generator(load_bundle(name), name)
+    public = [entry.name for entry in list_references()]
+    if name in public:
+        return open_reference(name)
     known = sorted([*SHIPPED_IMAGES, *list_bundles("generator")])
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, [*known, *public], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise MissingInput(
-        f"{name!r} does not exist: it is no folder or file here, and no shipped example ({', '.join(known)}).{hint}"
+        f"{name!r} does not exist: it is no folder or file here, and no shipped example ({', '.join(known)}) "
+        f"or public reference (genmetrics references list).{hint}"
     )
 
 

@@ -13,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_features
-from genmetrics_rt.errors import FeatureMismatch, TooFewImages
+from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
 
 _BLOCK_BYTES = 64 << 20  # float64 copies of a stretch of rows
 
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Mean (D,) and covariance (D, D), float64, of ``num_images`` features; the covariance divides by N − ddof."""
+    """Mean (D,) and covariance (D, D), float64, of ``num_images`` features; the covariance divides by N − ddof.
+
+    ``num_images`` is None where a file does not say of how many: then the divisor stays what it is.
+    """
 
     mean: FloatArray
     covariance: FloatArray
-    num_images: int
+    num_images: int | None
     ddof: int = 1
 
     @classmethod
@@ -35,17 +38,35 @@ class FeatureStatistics:
         return accumulator.result(ddof=ddof)
 
     def merge(self, other: FeatureStatistics) -> FeatureStatistics:
-        """Statistics of both sets together, to 1e-12 relative of computing them at once; order does not matter."""
+        """Statistics of both sets together, to 1e-12 relative of computing them at once; order does not matter.
+
+        Raises `InputError` where one of the counts is unknown.
+        """
         accumulator = StatisticsAccumulator._of(self)
         accumulator.merge(StatisticsAccumulator._of(other))
         return accumulator.result(ddof=self.ddof)
 
     def with_ddof(self, ddof: int) -> FeatureStatistics:
-        """The same with another divisor: 1 (TTUR, torch-fidelity, most others) or 0 (StyleGAN2 and 3)."""
+        """The same with another divisor: 1 (TTUR, torch-fidelity, most others) or 0 (StyleGAN2 and 3).
+
+        Raises `TooFewImages` unless N > ddof, `InputError` where N is unknown and the divisor would have to change.
+        """
+        if self.num_images is None:
+            if ddof == self.ddof:
+                return self
+            raise InputError(
+                f"A covariance of an unknown number N of images, taken to divide by {_divisor(self.ddof)}, cannot be "
+                f"converted to one that divides by {_divisor(ddof)}: that needs N. Use a protocol with ddof "
+                f"{self.ddof}, or make the statistics again from the images: genmetrics reference IMAGES -o FILE."
+            )
         if self.num_images <= ddof:
             raise TooFewImages(f"A covariance with ddof {ddof} needs more than {ddof} images, not {self.num_images}.")
         scale = (self.num_images - self.ddof) / (self.num_images - ddof)
         return FeatureStatistics(self.mean, self.covariance * scale, self.num_images, ddof)
+
+
+def _divisor(ddof: int) -> str:
+    return f"N − {ddof}" if ddof else "N"
 
 
 class StatisticsAccumulator:
@@ -99,6 +120,11 @@ class StatisticsAccumulator:
 
     @classmethod
     def _of(cls, statistics: FeatureStatistics) -> StatisticsAccumulator:
+        if statistics.num_images is None:
+            raise InputError(
+                "Statistics of an unknown number of images cannot be merged: nobody knows how much they weigh. Make "
+                "them again from the images: genmetrics reference IMAGES -o FILE."
+            )
         accumulator = cls()
         accumulator.num_images = statistics.num_images
         accumulator._mean = statistics.mean.copy()

@@ -73,10 +73,15 @@ def _plain_progress(state: extraction.Progress) -> None:
 
 
 def _words(state: extraction.Progress) -> str:
-    words = f"{state.done:,} of {state.total:,} images"
+    if state.unit == "bytes":
+        words = f"{state.done / 1e6:,.0f} of {state.total / 1e6:,.0f} MB"
+    else:
+        words = f"{state.done:,} of {state.total:,} images"
     if state.from_cache:
         words += f", {state.from_cache:,} from the cache"
-    if state.images_per_second:
+    if state.images_per_second and state.unit == "bytes":
+        words += f", {state.images_per_second / 1e6:,.1f} MB/s"
+    elif state.images_per_second:
         words += f", {state.images_per_second:,.0f} images/s"
     if state.seconds_left and state.done < state.total:
         minutes, seconds = divmod(round(state.seconds_left), 60)

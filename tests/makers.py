@@ -26,8 +26,13 @@ def make_extractor(
     name: str = "tiny",
     seed: int = 0,
     protocol: dict | None = None,
+    protocols: dict[str, dict] | None = None,
+    **entries: object,
 ) -> Path:
-    """A bundle whose features are tanh of a fixed random projection of the pixels, with optional class logits."""
+    """A bundle whose features are tanh of a fixed random projection of the pixels, with optional class logits.
+
+    ``protocols`` are all of its protocols by name; ``entries`` are further entries of the manifest.
+    """
     rng = np.random.default_rng(seed)
     weights = rng.standard_normal((3 * SIZE * SIZE, dimension)).astype(np.float32) / 4
     initializers = [numpy_helper.from_array(weights, "weights")]
@@ -57,7 +62,8 @@ def make_extractor(
             "inputs": [{"name": "images", "dtype": "float32", "shape": ["N", 3, SIZE, SIZE]}],
             "outputs": specs,
             "taps": taps,
-            "protocols": {"tiny": protocol or PROTOCOL},
+            "protocols": protocols or {"tiny": protocol or PROTOCOL},
+            **entries,
         },
     )
     return folder
@@ -150,4 +156,85 @@ def image_folder(folder: Path, count: int, *, seed: int = 0, size: int = 16, suf
     folder.mkdir(parents=True, exist_ok=True)
     for index, pixels in enumerate(pictures(count, seed=seed, size=size)):
         Image.fromarray(pixels).save(folder / f"{index:04d}{suffix}")
+    return folder
+
+
+CHANNELS = 4  # of the weightless network below
+CLASSES = 6
+
+
+def make_weightless(folder: Path, checkpoint: bytes | None = None, *, urls: tuple[str, ...] = ()) -> Path:
+    """A weight-free extractor with one unit (3 × 3 convolution, batch norm, ReLU), a global average, and classes.
+
+    ``checkpoint``: the bytes whose hash counts as published.
+    """
+    shapes = {"stem.weight": [CHANNELS, 3, 3, 3], "stem.bias": [CHANNELS], "fc.weight": [CLASSES, CHANNELS]}
+    tensors, at = {}, 0
+    for tensor, shape in shapes.items():
+        tensors[tensor] = {"offset": at, "shape": shape}
+        at += -(-4 * int(np.prod(shape)) // 64) * 64
+    initializers = []
+    for tensor, entry in tensors.items():
+        initializer = TensorProto(name=tensor, data_type=TensorProto.FLOAT, dims=entry["shape"])
+        initializer.data_location = TensorProto.EXTERNAL
+        length = 4 * int(np.prod(entry["shape"]))
+        for key, value in (("location", "weights.bin"), ("offset", entry["offset"]), ("length", length)):
+            initializer.external_data.add(key=key, value=str(value))
+        initializers.append(initializer)
+    nodes = [
+        helper.make_node("Conv", ["images", "stem.weight", "stem.bias"], ["maps"], kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["maps"], ["rectified"]),
+        helper.make_node("GlobalAveragePool", ["rectified"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "fc.weight"], ["logits"], transB=1),
+    ]
+    outputs = [("features", CHANNELS), ("logits", CLASSES)]
+    graph = helper.make_graph(
+        nodes,
+        "weightless",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", size]) for output, size in outputs],
+        initializers,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    (folder / "graph.onnx").write_bytes(model.SerializeToString())
+    published = checkpoint or b"unknown"
+    write_manifest(
+        folder,
+        {
+            "name": "weightless",
+            "kind": "extractor",
+            "published_scores": True,
+            "inputs": [{"name": "images", "dtype": "float32", "shape": ["N", 3, SIZE, SIZE]}],
+            "outputs": [{"name": output, "dtype": "float32", "shape": ["N", size]} for output, size in outputs],
+            "taps": {output: output for output, _ in outputs},
+            "protocols": {"tiny": PROTOCOL},
+            "weights": {
+                "sources": [
+                    {
+                        "name": "publisher",
+                        "layout": "torch",
+                        "urls": list(urls) or ["http://127.0.0.1:9/weights.pth"],
+                        "sha256": hashlib.sha256(published).hexdigest(),
+                        "bytes": len(published),
+                    }
+                ]
+            },
+            "recipe": {
+                "file": "weights.bin",
+                "bytes": at,
+                "epsilon": 1e-3,
+                "units": {"stem": {"torch": "stem", "torchscript": "layers.stem", "tensorflow": "scope/stem"}},
+                "copies": {
+                    "fc.weight": {
+                        "torch": "fc.weight",
+                        "torchscript": "output.weight",
+                        "tensorflow": "softmax/weights",
+                    }
+                },
+                "tensors": tensors,
+            },
+        },
+    )
     return folder

@@ -93,7 +93,7 @@ def test_a_decoder_out_of_resources_is_not_remembered(
 ) -> None:
     source = open_images(makers.image_folder(tmp_path / "images", 5))
 
-    def fail(raw: RawImage) -> None:
+    def fail(raw: RawImage, **rules: bool) -> None:
         raise error
 
     with monkeypatch.context() as patch:

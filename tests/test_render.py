@@ -292,3 +292,19 @@ def test_a_curve_that_is_none_in_the_unit_square_is_not_drawn() -> None:
     for x in ((0.0, math.nan), (0.0, 1.5), (0.5,)):
         curve = Curve("prd", "PRD", "recall", "precision", x, tuple(1.0 for _ in x))
         assert "curve-0" not in reports.report(curves={"prd": curve}).to_html()
+
+
+# Statistics without a count
+
+
+def test_a_side_whose_number_of_images_nobody_knows() -> None:
+    note = "Statistics only <of an unrecorded tool>; KID cannot be computed from it."
+    side = SideSummary(None, "real_stats.npz", "", notes=(note,))
+    shown = reports.full(reference=side)
+    text, markdown, page = shown.to_text(width=200), shown.to_markdown(), shown.to_html()
+    assert "real_stats.npz (an unknown number of images)" in text and note in text
+    assert "an unknown number of reference images" in markdown and "Statistics only \\<of" in markdown
+    assert "an unknown number of reference images" in page and "Statistics only &lt;of" in page
+    assert "None" not in text + markdown + page
+    both = dataclasses.replace(shown, generated=dataclasses.replace(side, notes=()))
+    assert "None" not in both.to_text() + both.to_markdown() + both.to_html()

@@ -95,3 +95,20 @@ def test_a_reference_file_that_is_none_is_said(tmp_path: Path, content: bytes) -
 def test_a_report_prints_as_its_table(of_features: gm.Reference) -> None:
     report = gm.evaluate(of_features, of_features, metrics="fd")
     assert str(report) == report.to_text()
+
+
+def test_statistics_and_images_in_one_file_are_told_apart(tmp_path: Path) -> None:
+    pictures, statistics = makers.pictures(3), {"mu": np.zeros(4), "sigma": np.eye(4)}
+    np.savez(tmp_path / "images.npz", arr_0=pictures)
+    np.savez(tmp_path / "both.npz", arr_0=pictures, **statistics)
+    assert len(open_side(tmp_path / "images.npz")) == 3  # type: ignore[arg-type]
+    side = open_side(tmp_path / "both.npz")
+    assert isinstance(side, gm.Reference) and side.summary.num_images is None
+    assert repr(side).startswith("Reference(num_images=None, extractor='features'")
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pickle", ".pt", ".pth"])
+def test_a_pickle_that_is_no_pickle(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"x{suffix}").write_bytes(b"no pickle")
+    with pytest.raises(UnreadableInput, match=f"x{suffix}"):
+        open_side(tmp_path / f"x{suffix}")

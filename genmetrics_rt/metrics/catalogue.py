@@ -6,10 +6,12 @@ Defaults are those of the reference implementation of each metric; a protocol ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from genmetrics_rt.errors import DamagedBundle
+from genmetrics_rt.errors import DamagedBundle, TooFewImages
 from genmetrics_rt.manifold import require_neighbours
 from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
 from genmetrics_rt.metrics.frechet import frechet_distance
@@ -31,7 +33,7 @@ def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         reference.values if reference.has_all_rows else reference.statistics(),
         ddof=settings["ddof"],
     )
-    few = min(generated.num_images, reference.num_images)
+    few = min(number for number in (generated.num_images, reference.num_images, math.inf) if number is not None)
     details: dict[str, Any] = {"num_generated": generated.num_images, "num_reference": reference.num_images}
     if few <= generated.dimension:
         details["rank_deficient"] = (
@@ -39,6 +41,15 @@ def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
             "images but far above that of the model"
         )
     return Outcome({"fd": Value(value, details)})
+
+
+def _spatial_frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    generated, reference = comparison.generated.spatial, comparison.reference.spatial
+    if generated is None or reference is None:
+        side = "generated" if generated is None else "reference"
+        raise TooFewImages(f"sFID needs the network's spatial features, and the {side} side has none. Give its images.")
+    details = {"num_generated": generated.num_images, "num_reference": reference.num_images}
+    return Outcome({"sfid": Value(frechet_distance(generated, reference, ddof=settings["ddof"]), details)})
 
 
 def _kernel(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
@@ -59,14 +70,10 @@ def _kernel(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
 
 def _class_score(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     assert comparison.generated.logits is not None
-    result = inception_score(
-        comparison.generated.logits, splits=settings["splits"], shuffle=settings["shuffle"], seed=settings["seed"]
-    )
+    result = inception_score(comparison.generated.logits, **settings)
     details: dict[str, Any] = {"std_over_splits": result.std, "num_classes": comparison.generated.logits.shape[1]}
     if comparison.reference.logits is not None and len(comparison.reference.logits) >= settings["splits"]:
-        details["reference_scores"] = inception_score(
-            comparison.reference.logits, splits=settings["splits"], shuffle=settings["shuffle"], seed=settings["seed"]
-        ).mean
+        details["reference_scores"] = inception_score(comparison.reference.logits, **settings).mean
     return Outcome({"class_score": Value(result.mean, details)})
 
 
@@ -151,6 +158,22 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         wording={
+            "sfid": Wording(
+                title="Spatial Fréchet distance (sFID)",
+                meaning="The Fréchet distance on features that keep their place in the picture: it sees broken "
+                "structure that pooled features average away.",
+                higher_is_better=False,
+                best=0.0,
+                comparable_with=_SAME_N + "; it is biased upward by about 1/N",
+            )
+        },
+        defaults={"ddof": 1},
+        compute=_spatial_frechet,
+        needs_rows=False,
+        needs_spatial=True,
+    ),
+    Metric(
+        wording={
             "kid": Wording(
                 title="Kernel distance (KID)",
                 meaning="The same question as the Fréchet distance, without a Gaussian assumption and without bias: "
@@ -175,7 +198,7 @@ METRICS: tuple[Metric, ...] = (
                 comparable_with=_SAME + "; never with a published Inception Score, whose classes are ImageNet's",
             )
         },
-        defaults={"splits": 10, "shuffle": True, "seed": 2020},
+        defaults={"splits": 10, "shuffle": True, "seed": 2020, "split_rule": "floor", "block_size": 5000},
         compute=_class_score,
         needs_logits=True,
     ),
@@ -244,6 +267,20 @@ METRICS: tuple[Metric, ...] = (
         takes_seed=True,
     ),
 )
+
+
+# The names under which scores on the ImageNet Inception are published, with what changes in their words.
+PUBLISHED: Mapping[str, tuple[str, Callable[[Wording], Wording]]] = {
+    "fd": ("fid", lambda wording: replace(wording, title="Fréchet Inception distance (FID)")),
+    "class_score": (
+        "is",
+        lambda wording: replace(
+            wording,
+            title="Inception Score (IS)",
+            comparable_with=_SAME + "; published scores at the same number of images, splits and protocol",
+        ),
+    ),
+}
 
 
 def settings_of(metric: Metric, overrides: Mapping[str, Any], seed: int) -> dict[str, Any]:

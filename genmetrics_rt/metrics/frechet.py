@@ -48,6 +48,8 @@ def frechet_distance(
         Unlike dimensions.
     TooFewImages
         A side of fewer than 2 images.
+    InputError
+        Statistics of an unknown number of images whose divisor would have to change.
     NonFiniteFeatures
         NaN or infinity.
     """
@@ -60,7 +62,7 @@ def frechet_distance(
         )
     for side in sides:
         num_images = side.num_images if isinstance(side, FeatureStatistics) else len(side)
-        if num_images < 2:
+        if num_images is not None and num_images < 2:
             raise TooFewImages(
                 f"A Fréchet distance needs at least 2 images a side; there are {num_images}. Add images."
             )

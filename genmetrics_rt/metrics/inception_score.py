@@ -28,7 +28,14 @@ class InceptionScore:
 
 
 def inception_score(
-    logits: NDArray[Any], *, splits: int = 10, shuffle: bool = True, seed: int = 2020, kernels: Kernels = NUMPY
+    logits: NDArray[Any],
+    *,
+    splits: int = 10,
+    shuffle: bool = True,
+    seed: int = 2020,
+    split_rule: str = "floor",
+    block_size: int = 5000,
+    kernels: Kernels = NUMPY,
 ) -> InceptionScore:
     """``exp(E_x KL(p(y|x) ‖ p(y)))``, with p(y) the mean over each split.
 
@@ -40,10 +47,14 @@ def inception_score(
     logits : (N, C)
         Before softmax. For published comparison: the 1008 bias-free ones.
     splits : int
-        Split i holds rows ``i·N//splits`` to ``(i+1)·N//splits``.
+        How many parts are scored on their own; the score is the mean over them.
     shuffle : bool
         Permute the rows first, by ``RandomState(seed)`` as torch-fidelity does. Without it a folder sorted by class
         scores near 1.
+    split_rule : str
+        ``"floor"``: split i holds rows ``i·N//splits`` to ``(i+1)·N//splits`` (the original, torch-fidelity, StyleGAN).
+        ``"ceil"``: parts of ``⌈N/splits⌉`` rows, the last ones shorter or missing (torchmetrics).
+        ``"blocks"``: parts of ``block_size`` rows whatever ``splits`` says, the last shorter (guided-diffusion).
 
     Raises
     ------
@@ -60,6 +71,18 @@ def inception_score(
         )
     if shuffle:
         values = values[np.random.RandomState(seed).permutation(len(values))]
-    edges = [i * len(values) // splits for i in range(splits + 1)]
+    edges = _edges(len(values), splits, split_rule, block_size)
     scores = [float(np.exp(kernels.kl_divergence(values[a:b]))) for a, b in pairwise(edges)]
     return InceptionScore(mean=float(np.mean(scores)), std=float(np.std(scores)), splits=tuple(scores))
+
+
+def _edges(rows: int, splits: int, rule: str, block_size: int) -> list[int]:
+    """Where each part begins, and the end."""
+    if rule == "floor":
+        return [i * rows // splits for i in range(splits + 1)]
+    if rule not in ("ceil", "blocks"):
+        raise InputError(f"split_rule is {rule!r}; it must be 'floor', 'ceil' or 'blocks'.")
+    size = block_size if rule == "blocks" else -(-rows // splits)
+    if size < 1:
+        raise InputError(f"block_size is {size}; it must be at least 1.")
+    return [*range(0, rows, size), rows]

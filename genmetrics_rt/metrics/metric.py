@@ -82,6 +82,7 @@ class Metric:
     defaults: Mapping[str, Any]
     compute: Callable[[Comparison, Mapping[str, Any]], Outcome]
     needs_logits: bool = False
+    needs_spatial: bool = False  # only where the protocol collects the network's spatial tap
     needs_rows: bool = True  # False: mean and covariance are enough
     takes_seed: bool = False  # the seed of the evaluation becomes its setting "seed"
 

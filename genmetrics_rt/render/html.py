@@ -69,7 +69,7 @@ def _header(report: Report) -> str:
 def _alarm(report: Report) -> str:
     """Skipped files change what was measured, so they are said at the top; the list is further down."""
     told = [
-        f"{count(len(side.skipped))} of {count(len(side.skipped) + side.num_images)} {what} files"
+        f"{count(len(side.skipped))} of {count(len(side.skipped) + (side.num_images or 0))} {what} files"
         for what, side in (("generated", report.generated), ("reference", report.reference))
         if side.skipped
     ]

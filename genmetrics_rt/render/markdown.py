@@ -31,6 +31,11 @@ def render_markdown(report: Report) -> str:
         for what, side in (("generated", generated), ("reference", reference))
         if side.skipped
     ]
+    blocks += [
+        f"**{what}:** {_escape(' '.join(side.notes))}"
+        for what, side in (("Generated", generated), ("Reference", reference))
+        if side.notes
+    ]
     blocks += [_escape(sentence) for sentence in read(report).sentences]
     if report.scores:
         blocks.append(_table((_row(score, report) for score in report.scores.values()), _escape(words.space(report))))

@@ -48,9 +48,9 @@ def _written(size: float) -> tuple[str, int]:
     return mantissa, exponent
 
 
-def count(value: int) -> str:
-    """``12,345``"""
-    return f"{value:,}"
+def count(value: int | None) -> str:
+    """``12,345``, to stand before a noun; None, where nobody knows, is ``an unknown number of``."""
+    return "an unknown number of" if value is None else f"{value:,}"
 
 
 def share(value: float) -> str:
@@ -62,9 +62,9 @@ def share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def counted(value: int, noun: str) -> str:
-    """``1 image``, ``1,797 images``"""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+def counted(value: int | None, noun: str) -> str:
+    """``1 image``, ``1,797 images``, ``an unknown number of images``"""
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
 def setting(value: Any, number: Formatter = number) -> str:

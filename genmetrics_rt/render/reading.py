@@ -53,8 +53,8 @@ def read(report: Report, number: Formatter = number) -> Reading:
 
 def too_few(report: Report) -> str:
     """Why a small report gets no verdict on fidelity and diversity; empty where there are enough images."""
-    few = min(report.generated.num_images, report.reference.num_images)
-    if few >= TOO_FEW:
+    few = _smaller_side(report)
+    if few is None or few >= TOO_FEW:
         return ""
     return (
         f"Too few images to judge fidelity or diversity ({count(few)} on the smaller side): below {TOO_FEW}, chance "
@@ -69,7 +69,14 @@ def _lead(report: Report) -> Score | None:
 
 
 def _few(report: Report) -> bool:
-    return min(report.generated.num_images, report.reference.num_images) < FEW_IMAGES
+    few = _smaller_side(report)
+    return few is not None and few < FEW_IMAGES
+
+
+def _smaller_side(report: Report) -> int | None:
+    """Images on the smaller side, as far as they are counted."""
+    counts = (report.generated.num_images, report.reference.num_images)
+    return min((number for number in counts if number is not None), default=None)
 
 
 def _same_content(report: Report) -> str:
@@ -122,7 +129,7 @@ def _weaker_side(report: Report, number: Formatter) -> str:
     """
     precision, recall = _value(report, "precision"), _value(report, "recall")
     f1_8, f8 = _value(report, "prd_f1_8"), _value(report, "prd_f8")
-    num_generated, num_reference = max(report.generated.num_images, 1), max(report.reference.num_images, 1)
+    num_generated, num_reference = (max(side.num_images or 1, 1) for side in (report.generated, report.reference))
     has_pair = (precision is not None and recall is not None) or (f1_8 is not None and f8 is not None)
     if has_pair and too_few(report):
         return too_few(report)
@@ -169,7 +176,7 @@ def _verdict(gap: float, margin: float) -> int:
 
 
 def _unequal_sides(report: Report) -> str:
-    few, many = sorted((report.generated.num_images, report.reference.num_images))
+    few, many = sorted((report.generated.num_images or 0, report.reference.num_images or 0))
     if few and many / few > _UNEQUAL and {"precision", "recall", "density", "coverage"} & set(report.scores):
         return (
             f"The sides differ in size ({count(report.generated.num_images)} generated, "

@@ -78,11 +78,12 @@ def sides(report: Report) -> str:
 
 def _side(title: str, key: str, side: SideSummary) -> str:
     rows = (
-        ("Images", f'<span class="figure">{count(side.num_images)}</span>'),
+        ("Images", "unknown" if side.num_images is None else f'<span class="figure">{count(side.num_images)}</span>'),
         ("Source", name(side.source, 160)),
         ("Content hash", code(shorten(side.content_hash, 17)) if side.content_hash else "not hashed"),
     )
-    return f'<div class="side {key}"><h3>{title}</h3>{definitions(rows)}{_skipped(side)}</div>'
+    notes = "".join(f'<p class="small">{escape(prose(note))}</p>' for note in side.notes)
+    return f'<div class="side {key}"><h3>{title}</h3>{definitions(rows)}{notes}{_skipped(side)}</div>'
 
 
 def _skipped(side: SideSummary) -> str:

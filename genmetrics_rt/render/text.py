@@ -50,17 +50,19 @@ def wrap(text: str, width: int) -> list[str]:
 def _header(report: Report, width: int) -> list[str]:
     extractor, generated, reference = report.extractor, report.generated, report.reference
     about = f"{prose(extractor.title)}, protocol {prose(extractor.protocol)}"
-    lines = [
-        *_labelled("generated", f"{shorten(visible(generated.source), 120)} ({_images(generated.num_images)})", width),
-        *_labelled("reference", f"{shorten(visible(reference.source), 120)} ({_images(reference.num_images)})", width),
-        *_labelled("features", about, width),
-    ]
+    lines = []
+    for what, side in (("generated", generated), ("reference", reference)):
+        images = counted(side.num_images, "image")
+        lines += labelled(what, f"{shorten(visible(side.source), 120)} ({images})", width)
+        for note in side.notes:
+            lines += labelled("", prose(note), width)
+    lines += labelled("features", about, width)
     if extractor.label:
-        lines += _labelled("", prose(extractor.label), width)
+        lines += labelled("", prose(extractor.label), width)
     for what, side in (("generated", generated), ("reference", reference)):
         if side.skipped:
             told = f"{counted(len(side.skipped), f'{what} file')}: {words.skip_reasons(side)}"
-            lines += _labelled("SKIPPED", told, width)
+            lines += labelled("SKIPPED", told, width)
     return lines
 
 
@@ -68,7 +70,7 @@ def _findings(report: Report, width: int) -> list[str]:
     lines = []
     for entry in words.sorted_findings(report):
         text = f"{prose(entry.claim)} {prose(entry.evidence)} {prose(entry.advice)}"
-        lines += _labelled(words.SEVERITIES[words.severity(entry)], text, width)
+        lines += labelled(words.SEVERITIES[words.severity(entry)], text, width)
     return lines
 
 
@@ -93,11 +95,11 @@ def _scores(report: Report, width: int) -> list[str]:
         max(map(len, [*best, heads[3]])),
         width - name_width - fixed if beside else 0,
     )
-    lines = _row(heads if beside else heads[:4], widths, right=_NUMBERS)
+    lines = row(heads if beside else heads[:4], widths, right=_NUMBERS)
     lines.append("-" * (width if beside else sum(widths) + 3 * len(_GAP)))
     for score, name, value, way, ideal in zip(scores, names, values, directions, best, strict=True):
         told = " ".join(_told(score, report))
-        lines += _row((name, value, way, ideal, told)[: 5 if beside else 4], widths, right=_NUMBERS)
+        lines += row((name, value, way, ideal, told)[: 5 if beside else 4], widths, right=_NUMBERS)
         if not beside:
             lines += [_GAP + line for line in wrap(told, width - len(_GAP))]
     return lines
@@ -124,32 +126,28 @@ def _footer(report: Report, width: int) -> list[str]:
     peak = f", {memory(runtime.peak_memory_bytes)} at most" if runtime.peak_memory_bytes is not None else ""
     lines = []
     for note in runtime.notes:
-        lines += _labelled("note", prose(note), width)
+        lines += labelled("note", prose(note), width)
     published = words.published_note(report)
     if published:
-        lines += _labelled("compare", published, width)
-    lines += _labelled("fingerprint", visible(report.fingerprint), width)
+        lines += labelled("compare", published, width)
+    lines += labelled("fingerprint", visible(report.fingerprint), width)
     made = f"genmetrics-rt {prose(report.version)}, {prose(runtime.device)}, {prose(runtime.backend)}"
-    lines += _labelled(
+    lines += labelled(
         "made", f"{words.moment(report.created)}, {made}, {duration(runtime.seconds)}{speed}{peak}", width
     )
     return lines
 
 
-def _images(number: int) -> str:
-    return counted(number, "image")
-
-
-def _labelled(label: str, text: str, width: int) -> list[str]:
+def labelled(label: str, text: str, width: int) -> list[str]:
     """``fingerprint  7d1f…``: a label in its column, the text wrapped beside it."""
-    return _row((label, text), (11, width - 11 - len(_GAP)))
+    return row((label, text), (11, width - 11 - len(_GAP)))
 
 
 def _paragraphs(sentences: Sequence[str], width: int) -> list[str]:
     return [line for sentence in sentences for line in wrap(sentence, width)]
 
 
-def _row(cells: Sequence[str], widths: Sequence[int], *, right: Sequence[int] = ()) -> list[str]:
+def row(cells: Sequence[str], widths: Sequence[int], *, right: Sequence[int] = ()) -> list[str]:
     """Cells side by side, each wrapped in its column; ``right`` names the columns that stand right."""
     columns = [wrap(cell, width) for cell, width in zip(cells, widths, strict=False)]
     lines = []

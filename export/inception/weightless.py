@@ -1,0 +1,148 @@
+"""The weight-free form: a graph whose parameters lie in a file that the publisher's checkpoint fills on the user's
+machine (`genmetrics_rt.assembly`), and a TorchScript twin whose parameters are empty and filled by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from export.blueprint import Blueprint
+from export.freeze import FILES, manifest_of, onnx_bytes, traced, without_debug_records
+from export.verify import Agreement, Disagreement, compare, torchscript_without_warnings, write_manifest
+from genmetrics_rt.assembly import assemble
+from genmetrics_rt.bundle import Bundle, read_manifest
+from genmetrics_rt.frozen import open_graph
+
+WEIGHTS_FILE = "weights.bin"
+ALIGNMENT = 64  # bytes
+
+
+def freeze_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> Agreement:
+    """Write the weight-free bundle, then fill it from a checkpoint (any weights) and prove that its forms agree.
+
+    Parameters
+    ----------
+    blueprint
+        Its module is the folded network with the weights of ``checkpoint``; its ``extra`` holds ``weights`` (the
+        sources) and ``recipe`` without offsets, which are added here.
+
+    Raises
+    ------
+    Disagreement
+        The forms differ by more than the tolerance.
+    """
+    blueprint.module.eval().requires_grad_(False)
+    tensors = offsets({name: list(value.shape) for name, value in blueprint.module.named_parameters()})
+    contents = {
+        FILES["onnx"]: externalised(onnx_bytes(blueprint), tensors),
+        FILES["torchscript"]: emptied(blueprint),
+    }
+    forms = {name: form for form, name in FILES.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+        files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "form": forms[name]}
+    record = manifest_of(blueprint, files)
+    size = max(entry["offset"] + 4 * _count(entry["shape"]) for entry in tensors.values())
+    record["recipe"] = {"file": WEIGHTS_FILE, "bytes": size, **record["recipe"], "tensors": tensors}
+    write_manifest(folder, record)
+
+    agreement = verify_weightless(blueprint, folder, checkpoint)
+    if not agreement.holds:
+        raise Disagreement(f"{blueprint.name}: the frozen forms disagree.\n{agreement.summary()}")
+    write_manifest(folder, {**record, "agreement": agreement.record()})
+    return agreement
+
+
+def verify_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> Agreement:
+    """Fill the bundle from a checkpoint as a user would, and run both forms by the runtime's own code."""
+    weightless = Bundle(folder, read_manifest(folder / "manifest.json"))
+    rows = []
+    with tempfile.TemporaryDirectory() as home, _environment("GENMETRICS_HOME", home):
+        bundle = assemble(weightless, checkpoint, unverified=True, name="filled")
+        graphs = {form: open_graph(bundle, backend=form, device="cpu") for form in ("onnx", "torchscript")}
+        for probe, inputs in blueprint.probes().items():
+            expected = blueprint.eager(inputs)
+            for form, graph in graphs.items():
+                found = graph.run(inputs)
+                for output in blueprint.outputs:
+                    values = found[output.name], expected[output.name]
+                    rows.append(compare(probe, output.name, form, *values, blueprint.tolerance))
+    return Agreement(blueprint.tolerance, tuple(rows))
+
+
+def offsets(shapes: Mapping[str, list[int]]) -> dict[str, dict[str, Any]]:
+    """Name → offset and shape in the weights file, in the order of the network, each at a multiple of 64 bytes."""
+    tensors, at = {}, 0
+    for name, shape in shapes.items():
+        tensors[name] = {"offset": at, "shape": shape}
+        at += -(-4 * _count(shape) // ALIGNMENT) * ALIGNMENT
+    return tensors
+
+
+def externalised(content: bytes, tensors: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """The ONNX graph with every parameter as external data. Constants of shapes stay inside, where ONNX Runtime needs
+    them to infer shapes.
+    """
+    model = onnx.load_model_from_string(content)
+    left = set(tensors)
+    for initializer in model.graph.initializer:
+        if initializer.name not in tensors:
+            continue
+        entry = tensors[initializer.name]
+        if list(initializer.dims) != entry["shape"]:
+            raise ValueError(f"{initializer.name} was exported as {list(initializer.dims)}, not {entry['shape']}.")
+        initializer.ClearField("raw_data")
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        size = 4 * _count(entry["shape"])
+        for key, value in (("location", WEIGHTS_FILE), ("offset", entry["offset"]), ("length", size)):
+            initializer.external_data.add(key=key, value=str(value))
+        left.remove(initializer.name)
+    if left:
+        raise ValueError(f"The exporter renamed or dropped {', '.join(sorted(left)[:5])}.")
+    return model.SerializeToString(deterministic=True)
+
+
+def emptied(blueprint: Blueprint) -> bytes:
+    """The TorchScript twin with every parameter a single zero at stride 0: names and shapes, but no values."""
+    with torchscript_without_warnings(), torch.no_grad():
+        module = traced(blueprint)
+        values = [(parameter, parameter.data) for parameter in module.parameters()]  # shared with the eager module
+        for parameter, value in values:
+            parameter.data = torch.zeros(()).expand(value.shape)
+        saved = io.BytesIO()
+        torch.jit.save(module, saved)
+        for parameter, value in values:
+            parameter.data = value
+    return without_debug_records(saved)
+
+
+class _environment:
+    """An environment variable for a while."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self._name, self._value = name, value
+
+    def __enter__(self) -> None:
+        self._before = os.environ.get(self._name)
+        os.environ[self._name] = self._value
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is None:
+            del os.environ[self._name]
+        else:
+            os.environ[self._name] = self._before
+
+
+def _count(shape: list[int]) -> int:
+    return int(torch.Size(shape).numel())

@@ -1,0 +1,150 @@
+"""An explanation for a terminal: the answer first, then the lines it rests on, then the steps in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from genmetrics_rt import glosses
+from genmetrics_rt.render.names import display_width, prose, shorten, visible
+from genmetrics_rt.render.numbers import NOTHING, counted
+from genmetrics_rt.render.table import number_table
+from genmetrics_rt.render.text import NARROWEST, row, wrap
+from genmetrics_rt.report import Report, SideSummary
+
+if TYPE_CHECKING:
+    from genmetrics_rt.attribution import Attribution, Step, Values
+    from genmetrics_rt.differences import Difference
+    from genmetrics_rt.explanation import Explanation, SharedScore
+
+_INDENT = "  "
+
+
+def render_explanation(explanation: Explanation, width: int = 100) -> str:
+    """Plain text with no line wider than ``width`` columns (at least 40)."""
+    width = max(width, NARROWEST)
+    names = explanation.names
+    blocks = [
+        _beside(names, map(_about, explanation.reports), width),
+        [line for sentence in explanation.verdict for line in wrap(prose(sentence), width)],
+        _section("The recipe of the features", explanation.recipe, names, width),
+        *(
+            _section(f"The settings of {score.shown}", score.settings, names, width)
+            for score in explanation.scores
+            if score.settings
+        ),
+        _section("The sides", explanation.sides, names, width),
+        _section("What moves numbers by rounding only", explanation.runtime, names, width),
+        _scores(explanation.scores, names, width),
+        wrap(prose(explanation.not_recomputed), width),
+        _steps(explanation.attribution, explanation.scores, names, width) if explanation.attribution else [],
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def precise(value: float | None) -> str:
+    """Six significant digits, so that small steps show: ``38.2041``."""
+    return NOTHING if value is None else f"{value:#.6g}".rstrip(".")
+
+
+def change(first: float | None, second: float | None) -> str:
+    """``-2.2914``, with the decimals of the larger value; a dash where there is nothing to subtract."""
+    if first is None or second is None:
+        return NOTHING
+    written = precise(max(first, second, key=abs))
+    if "e" in written:
+        return f"{second - first:+.3g}"
+    return f"{second - first:+.{len(written.partition('.')[2])}f}"
+
+
+def _about(report: Report) -> str:
+    extractor = report.extractor
+    sides = " against ".join(
+        f"{_source(side.source)} ({_number(side)})" for side in (report.generated, report.reference)
+    )
+    return prose(f"{sides}; {extractor.name}, protocol {extractor.protocol}")
+
+
+def _number(side: SideSummary) -> str:
+    return "an unknown number of images" if side.num_images is None else counted(side.num_images, "image")
+
+
+def _source(source: str) -> str:
+    return shorten(visible(source), 60)
+
+
+def _section(title: str, differences: Sequence[Difference], names: tuple[str, str], width: int) -> list[str]:
+    if not differences:
+        return []
+    lines = [title]
+    for difference in differences:
+        texts = []
+        for value in (difference.first, difference.second):
+            meaning = glosses.meaning(difference.line, value)
+            texts.append(_value(difference.line, value) + (f": {meaning}" if meaning else ""))
+        lines += [_INDENT + line for line in wrap(glosses.named(difference), width - 2)]
+        lines += [2 * _INDENT + line for line in _beside(names, texts, width - 4)]
+        effect = glosses.effect(difference)
+        if effect:
+            lines += [2 * _INDENT + line for line in wrap(f"effect: {effect}", width - 4)]
+    return lines
+
+
+def _value(line: str, value: object) -> str:
+    return prose(shorten(glosses.value_words(line, value), 80))
+
+
+def _scores(scores: Sequence[SharedScore], names: tuple[str, str], width: int) -> list[str]:
+    if not scores:
+        return []
+    cells = [
+        (score.shown, [precise(score.first), precise(score.second), change(score.first, score.second)])
+        for score in scores
+    ]
+    return number_table("score", [*map(_source, names), "change"], cells, width)
+
+
+def _steps(attribution: Attribution, scores: Sequence[SharedScore], names: tuple[str, str], width: int) -> list[str]:
+    shown = {score.key: score.shown for score in scores}
+    lines = ["Computed again on the images given, one line at a time"]
+    for step in attribution.steps:
+        lines += _step(step, shown, width)
+    if not attribution.steps:
+        lines.append(f"{_INDENT}no line to change: both reports were made by one recipe")
+    lines += [f"{_INDENT}all steps together"] if len(attribution.steps) != 1 else []
+    if len(attribution.steps) != 1:
+        lines += _moves(attribution.start, attribution.end, shown)
+    for complaint in attribution.complaints:
+        lines += wrap(prose(complaint), width)
+    if not attribution.complaints:
+        lines += wrap(f"The first and the last values are those of {names[0]} and of {names[1]}.", width)
+    return lines
+
+
+def _step(step: Step, shown: dict[str, str], width: int) -> list[str]:
+    difference = step.difference
+    values = " → ".join(_value(difference.line, value) for value in (difference.first, difference.second))
+    head = wrap(f"{glosses.named(difference)}: {values}", width - 2)
+    return [*(_INDENT + part for part in head), *_moves(step.before, step.after, shown)]
+
+
+def _moves(before: Values, after: Values, shown: dict[str, str]) -> list[str]:
+    """``fid  38.2041 → 35.9127  (-2.2914)`` for each score, in columns."""
+    name_width = max((len(name) for name in shown.values()), default=0)
+    widths = [max((len(precise(value)) for value in values.values()), default=0) for values in (before, after)]
+    return [
+        f"{2 * _INDENT}{shown[key]:<{name_width}}  {precise(before[key]):>{widths[0]}} → "
+        f"{precise(after[key]):>{widths[1]}}  ({change(before[key], after[key])})"
+        for key in before
+    ]
+
+
+def _beside(names: Iterable[str], texts: Iterable[str], width: int) -> list[str]:
+    """Each name with its text beside it, the names in one column."""
+    names = [_source(name) for name in names]
+    widest = min(width // 3, max(map(display_width, names)))
+    return [
+        line
+        for name, text in zip(names, texts, strict=True)
+        for line in row((name, text), (widest, width - widest - 2))
+    ]
