@@ -48,9 +48,11 @@ if TYPE_CHECKING:
     from genmetrics_rt.metrics.prd import prd_curve, prd_from_histograms
     from genmetrics_rt.metrics.precision_recall import precision_recall, realism
     from genmetrics_rt.protocol_table import protocol_matrix
-    from genmetrics_rt.reference import Reference
+    from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
+    from genmetrics_rt.reference import Reference, write_statistics
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
     from genmetrics_rt.statistics import FeatureStatistics
+    from genmetrics_rt.statistics_files import StatisticsFile, read_statistics
 
 # Public name → the module that defines it.
 _HOMES = {
@@ -98,13 +100,19 @@ _HOMES = {
     "precision_recall": "metrics.precision_recall",
     "realism": "metrics.precision_recall",
     "protocol_matrix": "protocol_table",
+    "PublicReference": "public_references",
+    "fetch_reference": "public_references",
+    "list_references": "public_references",
     "Reference": "reference",
+    "write_statistics": "reference",
     "Curve": "report",
     "Finding": "report",
     "Gallery": "report",
     "Report": "report",
     "Score": "report",
     "FeatureStatistics": "statistics",
+    "StatisticsFile": "statistics_files",
+    "read_statistics": "statistics_files",
 }
 
 __all__ = [
@@ -133,10 +141,12 @@ __all__ = [
     "NonFiniteFeatures",
     "Progress",
     "Protocol",
+    "PublicReference",
     "Reference",
     "Report",
     "ReportTable",
     "Score",
+    "StatisticsFile",
     "TooFewImages",
     "UnknownMetric",
     "UnreadableInput",
@@ -148,10 +158,12 @@ __all__ = [
     "explain",
     "extract_features",
     "fetch_bundle",
+    "fetch_reference",
     "frechet_distance",
     "inception_score",
     "kernel_distance",
     "list_bundles",
+    "list_references",
     "load_bundle",
     "load_kernels",
     "make_reference",
@@ -159,7 +171,9 @@ __all__ = [
     "prd_from_histograms",
     "precision_recall",
     "protocol_matrix",
+    "read_statistics",
     "realism",
+    "write_statistics",
 ]
 
 

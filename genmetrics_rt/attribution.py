@@ -21,7 +21,7 @@ from genmetrics_rt.errors import BundleError, InputError, TooFewImages
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.metrics.catalogue import METRICS
 from genmetrics_rt.recomputing import DEFAULTS, FeaturePair, features_of, open_images_of
-from genmetrics_rt.report import ExtractorSummary, Report
+from genmetrics_rt.report import ExtractorSummary, Report, SideSummary
 from genmetrics_rt.scoring import Space
 from genmetrics_rt.sides import Side
 
@@ -84,11 +84,11 @@ def attribute(
     opened = open_images_of(generated, "explain"), open_images_of(reference, "explain")
 
     # Each step is (what changes, the recipe and the settings after it).
-    pair = recipes[0].features(*opened, options)
+    pair = recipes[0].features(*opened, options, names[0])
     start = values = _scores(pair, shared, settings[0], options["seed"])
     steps = []
     for difference, recipe in _recipes_between(recipes[0], recipes[1], first.extractor, second.extractor):
-        pair = recipe.features(*opened, options)
+        pair = recipe.features(*opened, options, difference.line)
         after = _scores(pair, shared, settings[0], options["seed"])
         steps.append(Step(difference, values, after))
         values = after
@@ -120,26 +120,13 @@ class _Recipe:
     def of(cls, report: Report, own: Any, options: Mapping[str, Any], spatial: bool) -> _Recipe:
         """The recipe that a report was made by. Raises `CannotRecompute` unless exactly that is on this machine."""
         extractor = report.extractor
-        if not extractor.recipe:
+        try:
+            protocol, tap = _protocol_of(extractor, spatial), str(extractor.recipe["tap"])
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CannotRecompute(
-                f"a report on {extractor.title} does not hold the recipe of its features. Evaluate again from images."
-            )
-        lines = extractor.recipe
-        protocol = Protocol(
-            name=extractor.protocol,
-            size=(int(lines["size"][0]), int(lines["size"][1])),
-            resize=str(lines["resize"]),
-            rounding=str(lines["rounding"]),
-            alpha=str(lines["alpha"]),
-            layout=str(lines["layout"]),
-            dtype=str(lines["dtype"]),
-            orientation=str(lines["orientation"]),
-            scale=float(lines["scale"]),
-            offset=float(lines["offset"]),
-            metrics={},
-            spatial=spatial,
-        )
-        tap = str(lines["tap"])
+                f"the report on {extractor.title} does not hold the whole recipe of its features. Evaluate again from "
+                "images, with this version."
+            ) from error
         for candidate in (own, extractor.name) if own is not None else (extractor.name,):
             bundle = _opened(candidate, options)
             if bundle is not None and bundle.manifest.numeric_id(protocol, tap) == extractor.numeric_id:
@@ -149,10 +136,35 @@ class _Recipe:
             "now (other graph or weights). Give its bundle with --extractor DIR, or see `genmetrics bundles list`."
         )
 
-    def features(self, generated: Side, reference: Side, options: Mapping[str, Any]) -> FeaturePair:
+    def features(self, generated: Side, reference: Side, options: Mapping[str, Any], what: str) -> FeaturePair:
         return features_of(
-            generated, reference, bundle=self.bundle, protocol=self.protocol, tap=self.tap, options=options
+            generated,
+            reference,
+            bundle=self.bundle,
+            protocol=self.protocol,
+            tap=self.tap,
+            options=options,
+            what=what,
         )
+
+
+def _protocol_of(extractor: ExtractorSummary, spatial: bool) -> Protocol:
+    """The protocol that a report's recipe describes, without settings of metrics."""
+    lines = extractor.recipe
+    return Protocol(
+        name=extractor.protocol,
+        size=(int(lines["size"][0]), int(lines["size"][1])),
+        resize=str(lines["resize"]),
+        rounding=str(lines["rounding"]),
+        alpha=str(lines["alpha"]),
+        layout=str(lines["layout"]),
+        dtype=str(lines["dtype"]),
+        orientation=str(lines["orientation"]),
+        scale=float(lines["scale"]),
+        offset=float(lines["offset"]),
+        metrics={},
+        spatial=spatial,
+    )
 
 
 def _opened(extractor: Any, options: Mapping[str, Any]) -> Bundle | None:
@@ -160,7 +172,12 @@ def _opened(extractor: Any, options: Mapping[str, Any]) -> Bundle | None:
         bundle = extractor if isinstance(extractor, Bundle) else load_bundle(extractor)
     except BundleError:
         return None
-    return fetch_bundle(bundle, progress=options["progress"]) if bundle.is_weight_free else bundle
+    if not bundle.is_weight_free:
+        return bundle
+    try:
+        return fetch_bundle(bundle, progress=options["progress"])
+    except InputError as error:
+        raise CannotRecompute(str(error)) from error
 
 
 def _recipes_between(
@@ -232,17 +249,26 @@ def _complaints(name: str, report: Report, found: Values, pair: FeaturePair) -> 
     wrong = [scores[key].key for key, value in found.items() if not agree(value, scores[key].value)]
     if not wrong:
         return
-    other = [
-        side
-        for side, given, stated in (
-            ("generated", pair.generated.summary, report.generated),
-            ("reference", pair.reference.summary, report.reference),
-        )
-        if stated.content_hash and given.content_hash != stated.content_hash
-    ]
-    told = f"the {' and the '.join(other)} images given are not those of the report (their content hashes differ)"
-    yield (
-        f"The recomputed {', '.join(wrong)} of {name} {'is' if len(wrong) == 1 else 'are'} not what the report says: "
-        + (f"{told}. The steps hold for the images given." if other else "its images have the same content hashes, so "
-           "look at the versions and devices below, and run `genmetrics bundles verify`.")
-    )  # fmt: skip
+    sides = (
+        ("generated", pair.generated.summary, report.generated),
+        ("reference", pair.reference.summary, report.reference),
+    )
+    other = [_other_images(what, given, stated) for what, given, stated in sides]
+    unknown = [what for what, _, stated in sides if not stated.content_hash]
+    if any(other):
+        why = f"{' and '.join(filter(None, other))}. The steps hold for the images given."
+    elif unknown:
+        why = f"it holds no content hash of its {' and '.join(unknown)} side, which may have been another one."
+    else:
+        why = "the images are the same by their content hashes, so run `genmetrics bundles verify` on both machines."
+    yield f"The recomputed {', '.join(wrong)} of {name} {'is' if len(wrong) == 1 else 'are'} not what it says: {why}"
+
+
+def _other_images(what: str, given: SideSummary, stated: SideSummary) -> str:
+    """``the generated images given (60) are not those of the report (50), by their content hashes``, if so."""
+    if not stated.content_hash or given.content_hash == stated.content_hash:
+        return ""
+    numbers = [f" ({side.num_images})" if given.num_images != stated.num_images else "" for side in (given, stated)]
+    return (
+        f"the {what} images given{numbers[0]} are not those of the report{numbers[1]}, as their content hashes differ"
+    )

@@ -20,31 +20,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage, refusing_damage
-from genmetrics_rt.legacy_checkpoint import LEGACY_MAGIC, read_legacy
+from genmetrics_rt.damage import Damage, refuse_web_page, refusing_damage, shown
+from genmetrics_rt.legacy_checkpoint import LEGACY_MAGIC, MAX_PICKLE_BYTES, read_legacy
 from genmetrics_rt.pickle_globals import find
 from genmetrics_rt.pickle_machine import Record
 from genmetrics_rt.pickles import load
 from genmetrics_rt.storages import Storage, item_size, storage_id, storage_of
 from genmetrics_rt.stored_zip import StoredZip
 
-MAX_PICKLE_BYTES = 64 << 20  # of the pickle in a PyTorch file, which describes tensors and does not hold them
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000
 MAX_TENSORS = 50_000
 MAX_NAME = 1_000  # characters
 _CONSTANTS = "CONSTANTS"  # as TorchScript's own code calls them: CONSTANTS.c0, CONSTANTS.c1, …
 _PICKLE_OPENINGS = b"\x80(])}c"  # of protocols 2 to 5; of a tuple, list, dict or array in protocols 0 and 1
-_WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 
 def read_checkpoint(content: bytes | memoryview, *, what: str) -> Any:
     """The tree of plain data in a checkpoint, its tensors read-only arrays that lie in ``content``.
 
     dict, list, tuple, set, str, int, float, bool, None; bytes are memoryviews, names such as ``torch.float32`` a
-    `Symbol`, and the attributes of a TorchScript object a dict. bfloat16 becomes float32. The tree is no deeper than
-    `MAX_DEPTH`, holds nothing that contains itself, and has no more than `MAX_NODES` nodes, counted as often as they
-    are reached.
+    `Symbol`, a storage without a tensor a `Storage`, NumPy's scalars arrays of no axes, and the attributes of a
+    TorchScript object a dict. bfloat16 becomes float32. The tree is no deeper than `MAX_DEPTH`, holds nothing that
+    contains itself, and has no more than `MAX_NODES` nodes, counted as often as they are reached.
 
     Raises
     ------
@@ -72,7 +70,7 @@ def flatten(tree: Any, *, what: str = "The checkpoint") -> dict[str, NDArray[Any
         arrays: dict[str, NDArray[Any]] = {}
         for name, array in _named(tree, ""):
             if name in arrays:
-                raise Damage(f"holds two tensors of the name {name}")
+                raise Damage(f"holds two tensors of the name {shown(name)}")
             if len(arrays) == MAX_TENSORS:
                 raise Damage(f"is refused: it holds more than {MAX_TENSORS:,} tensors")
             arrays[name] = array
@@ -83,15 +81,13 @@ def flatten(tree: Any, *, what: str = "The checkpoint") -> dict[str, NDArray[Any
 
 
 def _tree(content: memoryview) -> Any:
-    start = bytes(content[:512])
-    if not start:
+    if not content:
         raise Damage("is empty: 0 bytes")
-    if start.startswith(b"PK\3\4"):
+    if bytes(content[:4]) == b"PK\3\4":
         return _from_zip(StoredZip(content))
-    if start.lstrip().lower().startswith(_WEB_PAGES):
-        raise Damage("is a web page and no file of weights: the download went wrong", "Download it again.")
-    if start[0] not in _PICKLE_OPENINGS:
-        raise Damage(f"is neither a PyTorch file nor a pickle: it begins with {start[:8]!r}")
+    refuse_web_page(content)
+    if content[0] not in _PICKLE_OPENINGS:
+        raise Damage(f"is neither a PyTorch file nor a pickle: it begins with {bytes(content[:8])!r}")
     value, end = load(content, find)
     if type(value) is int and value == LEGACY_MAGIC:
         return read_legacy(content, end)
@@ -131,10 +127,12 @@ def _from_pickle(archive: StoredZip, root: str, name: str) -> Any:
         if key not in found:
             stored = archive.read(f"{root}{name}/{key}")
             if count * item_size(dtype) != len(stored):
-                raise Damage(f"is damaged: storage {key} has {len(stored):,} bytes for {count:,} elements of {dtype}")
+                raise Damage(
+                    f"is damaged: storage {shown(key)} has {len(stored):,} bytes for {count:,} elements of {dtype}"
+                )
             found[key] = storage_of(dtype, stored)
         if found[key].dtype != dtype:
-            raise Damage(f"is damaged: storage {key} is {found[key].dtype} in one place and {dtype} in another")
+            raise Damage(f"is damaged: storage {shown(key)} is {found[key].dtype} in one place and {dtype} elsewhere")
         return found[key].part(0, count)
 
     value, end = load(archive.read(f"{root}{name}.pkl"), find, resolve)

@@ -12,6 +12,7 @@ import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli_bundles import bundles_app
+from genmetrics_rt.cli_references import references_app
 from genmetrics_rt.cli_reports import compare, explain, refuse_with_matrix, show_matrix
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE
@@ -32,7 +33,8 @@ from genmetrics_rt.options import (
     say_errors,
 )
 from genmetrics_rt.preparation import default_extractor
-from genmetrics_rt.reference import require_npz
+from genmetrics_rt.reference import LAYOUTS, require_npz, write_statistics
+from genmetrics_rt.render.numbers import counted
 from genmetrics_rt.terminal import (
     drop_stdout,
     messages,
@@ -51,6 +53,7 @@ app = typer.Typer(
     "\b\n"
     "genmetrics evaluate digits-gan digits              a shipped example, nothing to download\n"
     "genmetrics evaluate out/ real/ --html report.html  two folders\n"
+    "genmetrics evaluate out/ real/ -e inception-fid    published-comparable FID\n"
     "genmetrics doctor                                  what is there, what is missing",
     epilog="\b\n"
     "Exit codes:\n"
@@ -66,6 +69,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bundles_app, name="bundles", no_args_is_help=True)
+app.add_typer(references_app, name="references", no_args_is_help=True)
 
 
 @say_errors
@@ -209,13 +213,19 @@ def reference(
     quiet: Quiet = False,
     batch_size: BatchSize = DEFAULT_BATCH_SIZE,
     threads: Threads = None,
+    layout: Annotated[
+        str, typer.Option("--layout", help="ours, or for other tools: pytorch-fid, adm (needs --protocol adm).")
+    ] = "ours",
 ) -> None:
     """Compute the features of the real images once, to be scored against many times.
 
     \b
     genmetrics reference real/ -o real.stats.npz
     genmetrics evaluate out/ real.stats.npz
+    genmetrics reference real/ -e inception-fid -o real.npz --layout pytorch-fid     for other tools to read
     """
+    if layout not in ("ours", *LAYOUTS):
+        raise InputError(f"--layout {layout!r} is unknown. Use ours, {', '.join(LAYOUTS)}.")
     require_npz(output)
     require_own_places({"--output": str(output)}, (side,))
     reason = why_not_writable(output)
@@ -237,9 +247,13 @@ def reference(
             threads=threads,
             progress=callback,
         )
-    done.save(output)
+    if layout == "ours":
+        done.save(output)
+    else:
+        write_statistics(done, output, layout)
     skipped = f", {len(done.summary.skipped):,} files skipped" if done.summary.skipped else ""
-    messages.print(f"{output}: {done.summary.num_images:,} images, {done.extractor.name} features{skipped}.")
+    images = counted(done.summary.num_images, "image")
+    messages.print(f"{output}: {images}, {done.extractor.name} features{skipped}.", markup=False)
 
 
 app.command()(compare)

@@ -138,7 +138,7 @@ def compare(reports: Mapping[str, Report], *, files: Mapping[str, str] | None = 
         having = {name: entries[key] for name, entries in scores.items() if key in entries}
         shown = "/".join(dict.fromkeys(score.key for score in having.values()))
         if len(having) == 1:
-            refused.setdefault(f"only {next(iter(having))} has it.", []).append(shown)
+            refused.setdefault(f"only in {next(iter(having))}.", []).append(shown)
             continue
         like = _largest_group(having)
         unlike = [name for name in having if name not in like]

@@ -11,6 +11,7 @@ from genmetrics_rt.errors import InputError, UnreadableInput
 AGAIN = "Get the file from its publisher again."
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SHOWN_CHARACTERS = 120
+_WEB_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
 class Damage(ValueError):
@@ -32,6 +33,12 @@ def refusing_damage(what: str) -> Iterator[None]:
         raise UnreadableInput(f"{what} {damage}. {damage.way_out}") from damage
     except Exception as error:  # On damaged bytes a parser raises whatever comes; to the caller all means one thing.
         raise UnreadableInput(f"{what} is damaged: {str(error) or type(error).__name__}. {AGAIN}") from error
+
+
+def refuse_web_page(content: memoryview) -> None:
+    """Raise `Damage` for the commonest wrong file: the page that says why the download failed."""
+    if bytes(content[:512]).lstrip().lower().startswith(_WEB_PAGES):
+        raise Damage("is a web page and no file of weights: the download went wrong", "Download it again.")
 
 
 def shown(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from genmetrics_rt.attribution import Attribution, CannotRecompute, agree, attri
 from genmetrics_rt.comparing import OF_BOTH_SIDES, OF_GENERATED
 from genmetrics_rt.differences import Difference, differing, recipe_differences, scores_by_catalogue
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.preparation import GIVEN
 from genmetrics_rt.report import Report, Score, json_text
 
 SCHEMA = "genmetrics.explanation/1"
@@ -45,7 +46,7 @@ class Explanation:
         return self.to_text()
 
     def to_text(self, width: int = 100) -> str:
-        """The explanation for a terminal, no line wider than ``width`` columns (at least 40)."""
+        """The explanation for a terminal, no line wider than ``width`` columns (at least 60)."""
         from genmetrics_rt.render.explanation import render_explanation
 
         return render_explanation(self, width)
@@ -56,11 +57,8 @@ class Explanation:
             "schema": SCHEMA,
             "reports": list(self.names),
             "verdict": list(self.verdict),
-            "recipe": [_with_words(difference) for difference in self.recipe],
-            "scores": [
-                {**asdict(score), "settings": [_with_words(difference) for difference in score.settings]}
-                for score in self.scores
-            ],
+            "recipe": _with_words(self.recipe),
+            "scores": [{**asdict(score), "settings": _with_words(score.settings)} for score in self.scores],
             "sides": [asdict(difference) for difference in self.sides],
             "runtime": [asdict(difference) for difference in self.runtime],
             "attribution": asdict(self.attribution) if self.attribution else None,
@@ -118,7 +116,7 @@ def explain(
     return Explanation(
         names=names,
         reports=(a, b),
-        verdict=tuple(_verdict(a, recipe, scores, sides)),
+        verdict=tuple(_verdict(a, b, recipe, scores, sides)),
         recipe=recipe,
         scores=scores,
         sides=sides,
@@ -159,17 +157,24 @@ def _runtime_differences(a: Report, b: Report) -> tuple[Difference, ...]:
         {"device": report.runtime.device, "backend": report.runtime.backend, **report.runtime.versions}
         for report in (a, b)
     )
-    return differing(first, second)
+    both = first.keys() & second.keys()  # a library that was not loaded is in no list, and did nothing
+    return tuple(difference for difference in differing(first, second) if difference.line in both)
 
 
 def _verdict(
-    a: Report, recipe: tuple[Difference, ...], scores: tuple[SharedScore, ...], sides: tuple[Difference, ...]
+    a: Report,
+    b: Report,
+    recipe: tuple[Difference, ...],
+    scores: tuple[SharedScore, ...],
+    sides: tuple[Difference, ...],
 ) -> Iterator[str]:
     """The answer, shortest first."""
     if not scores:
-        yield "The two reports share no score, so there are no numbers to explain."
+        yield "The two reports share no score, so there are no numbers to explain. Evaluate with the same --metrics."
     settings = [score for score in scores if score.settings]
+    given = GIVEN in (a.extractor.numeric_id, b.extractor.numeric_id)
     causes = [
+        *(["the features, which were given: only their maker knows whether one network made both"] if given else []),
         *(["the recipe of the features (" + ", ".join(map(glosses.named, recipe)) + ")"] if recipe else []),
         *(["the settings of " + ", ".join(score.shown for score in settings)] if settings else []),
         *(["the sides (" + ", ".join(difference.line for difference in sides) + ")"] if sides else []),
@@ -186,6 +191,12 @@ def _verdict(
         yield "Nothing differs that could change a number, and the numbers agree to a relative 1e-4."
         return
     told = ", ".join(f"{score.shown} ({_apart(score)})" for score in apart)
+    if not all(side.content_hash for report in (a, b) for side in (report.generated, report.reference)):
+        yield (
+            f"Nothing that the reports hold differs, but these do: {told}. A side without a content hash (a stream, "
+            "saved statistics) may have been another one: evaluate from the images to know."
+        )
+        return
     yield f"Nothing differs that could change a number, but these differ all the same: {told}. That is unexpected."
     yield (
         f"On both machines run `genmetrics bundles verify {a.extractor.name}` and `genmetrics doctor`, then evaluate "
@@ -200,10 +211,12 @@ def _apart(score: SharedScore) -> str:
     return f"by {abs(score.first - score.second) / largest:.1e} of it"
 
 
-def _with_words(difference: Difference) -> Mapping[str, Any]:
-    line = difference.line
-    return {
-        **asdict(difference),
-        "meaning": [glosses.meaning(line, value) for value in (difference.first, difference.second)],
-        "effect": glosses.effect(difference),
-    }
+def _with_words(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+    return [
+        {
+            **asdict(difference),
+            "meaning": [glosses.meaning(difference.line, value) for value in (difference.first, difference.second)],
+            "effect": effect,
+        }
+        for difference, effect in zip(differences, glosses.effects(differences), strict=True)
+    ]

@@ -5,9 +5,10 @@ Every figure is of the implementations that the protocols reproduce; where none 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from genmetrics_rt.differences import Difference
+from genmetrics_rt.differences import NETWORK_LINES, PIXEL_LINES, Difference
 from genmetrics_rt.render.numbers import setting
 
 _MEANINGS = {
@@ -32,6 +33,8 @@ _MEANINGS = {
     },
     "tap": {"features": "the features of the published scores"},
 }
+_TENSORFLOW, _SYMMETRIC = (1 / 128, -1.0), (2 / 255, -1.0)  # (scale, offset)
+_SCALINGS = (_TENSORFLOW, _SYMMETRIC)
 _ANTIALIASED = ("triangle-antialias", "pillow-bicubic")
 _TWO_TAPS = ("bilinear", "bilinear-tf1")
 _EFFECTS = {
@@ -44,7 +47,6 @@ _EFFECTS = {
     "rounding": "only where resizing overshoots, at hard edges",
     "alpha": "only images with transparency are seen differently",
     "orientation": "only images that carry an EXIF rotation are seen differently",
-    "scaling": "typically below 0.01 FID between the Inception's two scalings",
     "ddof": "covariances are divided by N − 1 (ddof 1) or by N (ddof 0): a factor of N/(N − 1) in all but the distance "
     "of the means, 1.2804 against 1.2795 in a worked example of 500 images",
     "splits": "few images in a split bias the score down",
@@ -71,9 +73,9 @@ def value_words(line: str, value: Any) -> str:
     """A value of a line, short: ``bilinear-tf1``, ``(x − 128)/128``, ``299 × 299``, the first 12 digits of a hash."""
     if value is None:
         return "none"
-    if line == "scaling":
+    if line == "scaling" and _is_pair(value):
         return _scaling(*value)
-    if line == "size":
+    if line == "size" and _is_pair(value):
         return f"{value[1]} × {value[0]}"
     if line in ("graph", "weights", "features", "content") and len(str(value)) > 12:
         return f"{str(value)[:12]}…"
@@ -85,23 +87,41 @@ def meaning(line: str, value: Any) -> str:
     return _MEANINGS.get(line, {}).get(str(value), "")
 
 
-def effect(difference: Difference) -> str:
-    """What a difference in this line typically does; empty where nothing is known about it."""
+def effects(differences: Sequence[Difference]) -> list[str]:
+    """What a difference in each line typically does; empty where nothing is known about it.
+
+    Beside another network, what is done to the pixels is not worth a figure.
+    """
+    other_network = any(difference.line in NETWORK_LINES for difference in differences)
+    return [
+        "" if other_network and difference.line in PIXEL_LINES else _effect(difference) for difference in differences
+    ]
+
+
+def _effect(difference: Difference) -> str:
     if difference.line == "resize":
         return _effect_of_resizing(difference.first, difference.second)
+    if difference.line == "scaling":
+        pair = (difference.first, difference.second)
+        return "typically below 0.01 FID" if pair in (_SCALINGS, _SCALINGS[::-1]) else ""
     return _EFFECTS.get(difference.line, "")
 
 
 def _effect_of_resizing(first: Any, second: Any) -> str:
-    if {first, second} <= {*_TWO_TAPS}:
+    if first in _TWO_TAPS and second in _TWO_TAPS:
         return "0.006 FID on 5,000 faces (FFHQ), 0.08 on LSUN samples of a ProGAN; more on tiny images"
     if (first in _ANTIALIASED) != (second in _ANTIALIASED) and "none" not in (first, second):
-        return "antialias or none: 6 or more FID from 1024 to 299 pixels, about 0.1 to 1 from 256"
+        return "antialias against none: 6 FID and more where 1024 pixels become 299, about 0.1 to 1 at 256 pixels"
     return ""
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is two numbers; a report may have been edited by hand."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(x, int | float) for x in value)
 
 
 def _scaling(scale: float, offset: float) -> str:
     """``pixels * scale + offset`` as it is written in papers."""
-    known = {(1 / 128, -1.0): "(x − 128)/128", (2 / 255, -1.0): "2x/255 − 1", (1 / 255, 0.0): "x/255", (1.0, 0.0): "x"}
+    known = {_TENSORFLOW: "(x − 128)/128", _SYMMETRIC: "2x/255 − 1", (1 / 255, 0.0): "x/255", (1.0, 0.0): "x"}
     sign = "−" if offset < 0 else "+"
     return known.get((scale, offset)) or f"x × {scale:g} {sign} {abs(offset):g}"

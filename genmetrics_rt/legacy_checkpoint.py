@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from genmetrics_rt.damage import Damage
+from genmetrics_rt.damage import Damage, shown
 from genmetrics_rt.pickle_globals import find
 from genmetrics_rt.pickles import load
 from genmetrics_rt.storages import Storage, item_size, require_whole, storage_id, storage_of
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-MAX_PICKLE_BYTES = 64 << 20
+MAX_PICKLE_BYTES = 64 << 20  # of a pickle in a PyTorch file, which describes tensors and does not hold them
 _PROTOCOL_VERSION = 1001
 
 
@@ -37,7 +37,7 @@ def read_legacy(content: memoryview, at: int) -> Any:
     def declare(identity: Any) -> Storage:
         dtype, key, count, _ = storage_id(identity, 6)
         if declared.setdefault(key, (dtype, count)) != (dtype, count):
-            raise Damage(f"is damaged: storage {key} is described in two ways")
+            raise Damage(f"is damaged: storage {shown(key)} is described in two ways")
         return Storage(dtype)
 
     _, at = _next(content, start, declare)
@@ -49,7 +49,7 @@ def read_legacy(content: memoryview, at: int) -> Any:
         if view is None:
             return found[key]
         if type(view) is not tuple or len(view) != 3:
-            raise Damage(f"is damaged: a view of storage {key} is not described as one")
+            raise Damage(f"is damaged: a view of storage {shown(key)} is not described as one")
         _, offset, length = view
         require_whole(offset, length)
         return found[key].part(offset, length)
@@ -68,10 +68,12 @@ def _storages(content: memoryview, at: int, keys: Any, declared: dict[str, tuple
         start = at + 8
         end = start + count * item_size(dtype)
         if end > len(content):
-            raise Damage(f"is cut off: storage {key} would end at byte {end:,} of {len(content):,}")
+            raise Damage(f"is cut off: storage {shown(key)} would end at byte {end:,} of {len(content):,}")
         (stored,) = struct.unpack("<q", content[at:start])
         if stored != count:
-            raise Damage(f"is damaged: storage {key} is said to have {count:,} elements, and {stored:,} where it lies")
+            raise Damage(
+                f"is damaged: storage {shown(key)} is said to have {count:,} elements, and {stored:,} where it lies"
+            )
         found[key] = storage_of(dtype, content[start:end])
         at = end
     if at != len(content):

@@ -59,7 +59,7 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any) -> NDArra
 def _rebuild_tensor_v2(
     storage: Any, offset: Any, size: Any, stride: Any, _requires_grad: Any, _hooks: Any, metadata: Any = None
 ) -> NDArray[Any]:
-    if metadata:
+    if metadata is not None and (type(metadata) is not dict or metadata):
         raise Damage("holds a tensor whose values are stored conjugated or negated, which is not read here", _DENSE)
     return _rebuild_tensor(storage, offset, size, stride)
 
@@ -116,7 +116,7 @@ def _reconstruct(kind: Any, _shape: Any, _code: Any) -> Begun:
 
 
 def _filled(state: Any) -> NDArray[Any]:
-    if type(state) is not tuple or len(state) != 5:
+    if type(state) is not tuple or len(state) != 5 or type(state[3]) not in (bool, int):
         raise Damage("is damaged: a NumPy array of it is incomplete")
     _version, shape, dtype, is_fortran, raw = state
     return _array(raw, dtype, shape, "F" if is_fortran else "C")
@@ -139,7 +139,7 @@ def _scalar(dtype: Any, raw: Any) -> NDArray[Any]:
 
 
 def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
-    content = raw.encode("latin-1") if type(raw) is str else raw  # Python 2 wrote bytes as text
+    content = _encode(raw) if type(raw) is str else raw  # Python 2 wrote bytes as text
     if not isinstance(dtype, np.dtype) or not isinstance(content, bytes | memoryview):
         raise Damage("is damaged: a NumPy array of it has no dtype or no bytes")
     if element_count(shape) * dtype.itemsize != len(content):
@@ -169,11 +169,14 @@ def _bytes(content: Any = b"") -> bytes | memoryview:
     return content
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """The bytes that protocols 0 to 2 write as a text of the characters U+0000 to U+00FF."""
-    if type(text) is not str or encoding != "latin1":
-        raise Damage("asks to run _codecs.encode on something else than bytes: it is refused and nothing was run")
-    return text.encode("latin-1")
+    try:
+        if type(text) is str and encoding == "latin1":
+            return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise Damage("is damaged: a text that stands for bytes has characters that do not") from error
+    raise Damage("asks to run _codecs.encode on something else than bytes: it is refused and nothing was run")
 
 
 def _both(places: tuple[str, str], functions: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:

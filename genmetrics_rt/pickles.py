@@ -93,7 +93,21 @@ def _long(machine: Machine, form: str) -> None:
 
 def _decimal(machine: Machine) -> None:
     digits = machine.line(_NUMBER_BYTES)
-    machine.push(digits == b"01" if digits in (b"00", b"01") else int(digits.removesuffix(b"L")))
+    if digits in (b"00", b"01"):
+        machine.push(digits == b"01")
+    else:
+        machine.push(_written(digits.removesuffix(b"L"), int))
+
+
+def _index(machine: Machine) -> int:
+    return int(_written(machine.line(_NUMBER_BYTES), int))
+
+
+def _written(digits: bytes, kind: type[int] | type[float]) -> int | float:
+    try:
+        return kind(digits)
+    except ValueError as error:
+        raise Damage(f"is damaged: a number in its pickle is written {digits!r}") from error
 
 
 def _text(machine: Machine, content: memoryview | bytes, encoding: str) -> None:
@@ -189,7 +203,7 @@ def _call(machine: Machine, function: Any, arguments: Any) -> None:
     try:
         result = function.call(*arguments)
     except TypeError as error:
-        raise Damage(f"is damaged: it gives {function.name} other arguments than it takes") from error
+        raise Damage(f"is damaged: it gives {kind_of(function)} other arguments than it takes") from error
     machine.push(result)
 
 
@@ -259,7 +273,7 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
     ord("K"): lambda m: m.push(m.number("<B")),
     ord("M"): lambda m: m.push(m.number("<H")),
     ord("G"): lambda m: m.push(m.number(">d")),
-    ord("F"): lambda m: m.push(float(m.line(_NUMBER_BYTES))),
+    ord("F"): lambda m: m.push(_written(m.line(_NUMBER_BYTES), float)),
     ord("I"): _decimal,
     ord("L"): _decimal,
     0x8A: lambda m: _long(m, "<B"),
@@ -293,11 +307,11 @@ _STEPS: dict[int, Callable[[Machine], None]] = {
     0x90: _add,
     0x91: lambda m: m.push(frozenset(map(require_key, m.pop_to_mark()))),
     # The memo.
-    ord("p"): lambda m: m.put(int(m.line(_NUMBER_BYTES))),
+    ord("p"): lambda m: m.put(_index(m)),
     ord("q"): lambda m: m.put(m.number("<B")),
     ord("r"): lambda m: m.put(m.number("<I")),
     0x94: lambda m: m.put(len(m.memo)),
-    ord("g"): lambda m: m.get(int(m.line(_NUMBER_BYTES))),
+    ord("g"): lambda m: m.get(_index(m)),
     ord("h"): lambda m: m.get(m.number("<B")),
     ord("j"): lambda m: m.get(m.number("<I")),
     # Names and objects.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
 from genmetrics_rt.differences import catalogue_key
 from genmetrics_rt.errors import InputError, TooFewImages, UnknownMetric
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, Progress
+from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.preparation import DEFAULT_EXTRACTOR
 from genmetrics_rt.recomputing import FeaturePair, features_of, open_images_of
@@ -38,7 +38,7 @@ def protocol_matrix(
     strict: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     threads: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Report]:
     """Score the same images under all protocols of an extractor: protocol → its report, in the manifest's order.
 
@@ -127,7 +127,7 @@ def _features(
 ) -> FeaturePair:
     """The features of a group. The spatial tap costs no second pass: it is collected if any of them wants it."""
     protocol = replace(group[0], spatial=any(protocol.spatial for protocol in group))
-    return features_of(*sides, bundle=bundle, protocol=protocol, tap=tap, options=options)
+    return features_of(*sides, bundle=bundle, protocol=protocol, tap=tap, options=options, what=group[0].name)
 
 
 @dataclass(frozen=True)

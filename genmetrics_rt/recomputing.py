@@ -9,7 +9,7 @@ from typing import Any
 from genmetrics_rt.bundle import Bundle, Protocol
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.evaluation import evaluate
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE
+from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, Progress, ProgressCallback
 from genmetrics_rt.preparation import Preparation, PreparedSide, side_length
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import Report
@@ -67,16 +67,38 @@ def open_images_of(side: Any, what: str) -> Side:
 
 
 def features_of(
-    generated: Side, reference: Side, *, bundle: Bundle, protocol: Protocol, tap: str | None, options: Mapping[str, Any]
+    generated: Side,
+    reference: Side,
+    *,
+    bundle: Bundle,
+    protocol: Protocol,
+    tap: str | None,
+    options: Mapping[str, Any],
+    what: str,
 ) -> FeaturePair:
-    """The features of two opened sides, as `evaluate` computes them. ``options``: all of `DEFAULTS`."""
-    preparation = Preparation(extractor=bundle, protocol=protocol, tap=tap, **options)
+    """The features of two opened sides, as `evaluate` computes them.
+
+    ``options`` are all of `DEFAULTS`; ``what`` names this pass to a progress callback, beside the side.
+    """
+    preparation = Preparation(extractor=bundle, protocol=protocol, tap=tap, **_telling(what, options))
     preparation.choose_extractor(generated, reference)
     of_reference = preparation.features(reference, "reference", samples=side_length(generated))
     of_generated = preparation.features(generated, "generated", samples=of_reference.summary.num_images)
     opened = preparation.open_extractor()
     notes = tuple(preparation.store.notes)
     return FeaturePair(_kept(of_generated), _kept(of_reference), opened.device, opened.backend, notes)
+
+
+def _telling(what: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with a progress callback that hears of which pass it is, since there are several."""
+    callback: ProgressCallback | None = options["progress"]
+    if callback is None:
+        return dict(options)
+
+    def tell(state: Progress) -> None:
+        callback(replace(state, stage=f"{what}, {state.stage}"))
+
+    return {**options, "progress": tell}
 
 
 def _kept(side: PreparedSide) -> Reference:

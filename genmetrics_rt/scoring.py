@@ -167,7 +167,9 @@ def _saying_the_sample(metric: Metric, comparison: Comparison, outcome: Outcome)
 
 
 def _require_rows(metric: Metric, comparison: Comparison) -> None:
-    if metric.needs_rows and (len(comparison.generated.values) == 0 or len(comparison.reference.values) == 0):
+    # Class scores look at the generated side alone.
+    sides = (comparison.generated,) if metric.needs_logits else (comparison.generated, comparison.reference)
+    if metric.needs_rows and any(len(side.values) == 0 for side in sides):
         raise TooFewImages(
             "This metric needs the features of single images, and one side holds only their mean and covariance. "
             "Give the images of that side."

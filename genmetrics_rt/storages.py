@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage
+from genmetrics_rt.damage import Damage, shown
 from genmetrics_rt.pickle_machine import Symbol
 
 MAX_AXES = 32  # NumPy's own bound before 2.0
@@ -147,8 +147,8 @@ def strided(storage: Storage, offset: Any, size: Any, stride: Any) -> NDArray[An
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if last >= len(values) or count > len(values):
         raise Damage(
-            f"is damaged: a tensor of shape {list(size)}, strides {list(stride)} and offset {offset:,} does not fit "
-            f"into its storage of {len(values):,} elements"
+            f"is damaged: a tensor of shape {list(size)}, strides {shown(str(stride))} and offset {offset:,} does not "
+            f"fit into its storage of {len(values):,} elements"
         )
     # An axis of length 1 is never stepped along, so its stride may be anything, and need not fit 64 bits.
     steps = [(step if length > 1 else 1) * values.itemsize for length, step in zip(size, stride, strict=True)]

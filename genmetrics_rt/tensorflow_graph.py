@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage, refusing_damage, shown
+from genmetrics_rt.damage import Damage, refuse_web_page, refusing_damage, shown
 from genmetrics_rt.protobuf import fields
 from genmetrics_rt.storages import element_count
 
@@ -38,6 +38,7 @@ def read_constants(content: bytes | memoryview, *, what: str) -> dict[str, NDArr
         view = memoryview(content).cast("B").toreadonly()
         if not view:
             raise Damage("is empty: 0 bytes")
+        refuse_web_page(view)
         constants: dict[str, NDArray[np.float32]] = {}
         room, nodes = len(view), 0
         for number, node in fields(view):

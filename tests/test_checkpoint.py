@@ -6,6 +6,7 @@ import io
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from genmetrics_rt.checkpoint import flatten, read_checkpoint  # noqa: E402
+from genmetrics_rt.errors import UnreadableInput  # noqa: E402
 from genmetrics_rt.pickle_machine import Symbol  # noqa: E402
 
 DTYPES = "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
@@ -319,3 +321,60 @@ def test_reading_needs_no_torch(tmp_path: Path, network: Network) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[:2] == [str(len(network.state_dict())), "False"]
+
+
+# Damage.
+
+
+@pytest.fixture(scope="module")
+def containers(network: Network) -> dict[str, bytes]:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(network), file)
+    state = {
+        **network.state_dict(),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "permuted": network.conv.weight.permute(1, 0, 3, 2),
+    }
+    return {
+        "zip": saved(state),
+        "legacy": saved(state, is_zip=False),
+        "torchscript": file.getvalue(),
+        "protocol 0": pickle.dumps(statistics(), 0),
+        "protocol 2": pickle.dumps(statistics(), 2),
+        "protocol 5": pickle.dumps(statistics(), 5),
+    }
+
+
+def require_read_or_refused(content: bytes) -> None:
+    """Whatever was done to a file, it is read or refused by the one error, and takes memory in proportion."""
+    tracemalloc.start()
+    try:
+        flatten(read(content))
+    except UnreadableInput as error:
+        assert str(error).startswith(("weights.pth ", "The checkpoint "))
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < len(content) + (8 << 20)
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy", "torchscript", "protocol 0", "protocol 2", "protocol 5"])
+def test_damaged_bytes_raise_no_other_error(containers: dict[str, bytes], container: str) -> None:
+    content = containers[container]
+    require_read_or_refused(content)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), rng.integers(1, 4)):
+            damaged[at] = rng.choice([damaged[at] ^ (1 << rng.integers(8)), 0, 255, rng.integers(256)])
+        require_read_or_refused(bytes(damaged))
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy", "torchscript", "protocol 0", "protocol 2", "protocol 5"])
+def test_truncated_files_are_refused(containers: dict[str, bytes], container: str) -> None:
+    content = containers[container]
+    for size in np.random.default_rng(0).integers(1, len(content), 200):
+        with pytest.raises(UnreadableInput, match=r"cut off|damaged|web page|neither"):
+            read(content[:size])

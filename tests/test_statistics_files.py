@@ -272,6 +272,7 @@ def test_what_was_assumed_stands_in_every_report(tiny: Path, saved: Reference, t
     for shown in (report.to_text(width=200), report.to_markdown(), report.to_html()):
         assert "Taken to be features of tiny, protocol tiny." in shown
         assert "an unknown number of" in shown
+        assert "None" not in shown and "reference images none" not in shown
     again = Report.from_json(report.to_json())
     assert again.reference == report.reference and again.to_text() == report.to_text()
     assert report.to_dict()["reference"]["num_images"] is None

@@ -9,7 +9,7 @@ from genmetrics_rt import glosses
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
 from genmetrics_rt.render.numbers import NOTHING, counted
 from genmetrics_rt.render.table import number_table
-from genmetrics_rt.render.text import NARROWEST, row, wrap
+from genmetrics_rt.render.text import row, wrap
 from genmetrics_rt.report import Report, SideSummary
 
 if TYPE_CHECKING:
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from genmetrics_rt.differences import Difference
     from genmetrics_rt.explanation import Explanation, SharedScore
 
+NARROWEST = 60  # columns: two values, an arrow and their difference stand in one line
 _INDENT = "  "
 
 
 def render_explanation(explanation: Explanation, width: int = 100) -> str:
-    """Plain text with no line wider than ``width`` columns (at least 40)."""
+    """Plain text with no line wider than ``width`` columns (at least 60)."""
     width = max(width, NARROWEST)
     names = explanation.names
     blocks = [
@@ -51,6 +52,8 @@ def change(first: float | None, second: float | None) -> str:
     """``-2.2914``, with the decimals of the larger value; a dash where there is nothing to subtract."""
     if first is None or second is None:
         return NOTHING
+    if precise(first) == precise(second):
+        return "0"
     written = precise(max(first, second, key=abs))
     if "e" in written:
         return f"{second - first:+.3g}"
@@ -77,14 +80,13 @@ def _section(title: str, differences: Sequence[Difference], names: tuple[str, st
     if not differences:
         return []
     lines = [title]
-    for difference in differences:
+    for difference, effect in zip(differences, glosses.effects(differences), strict=True):
         texts = []
         for value in (difference.first, difference.second):
             meaning = glosses.meaning(difference.line, value)
             texts.append(_value(difference.line, value) + (f": {meaning}" if meaning else ""))
         lines += [_INDENT + line for line in wrap(glosses.named(difference), width - 2)]
         lines += [2 * _INDENT + line for line in _beside(names, texts, width - 4)]
-        effect = glosses.effect(difference)
         if effect:
             lines += [2 * _INDENT + line for line in wrap(f"effect: {effect}", width - 4)]
     return lines
@@ -113,7 +115,7 @@ def _steps(attribution: Attribution, scores: Sequence[SharedScore], names: tuple
         lines.append(f"{_INDENT}no line to change: both reports were made by one recipe")
     lines += [f"{_INDENT}all steps together"] if len(attribution.steps) != 1 else []
     if len(attribution.steps) != 1:
-        lines += _moves(attribution.start, attribution.end, shown)
+        lines += _moves(attribution.start, attribution.end, shown, width)
     for complaint in attribution.complaints:
         lines += wrap(prose(complaint), width)
     if not attribution.complaints:
@@ -125,18 +127,23 @@ def _step(step: Step, shown: dict[str, str], width: int) -> list[str]:
     difference = step.difference
     values = " → ".join(_value(difference.line, value) for value in (difference.first, difference.second))
     head = wrap(f"{glosses.named(difference)}: {values}", width - 2)
-    return [*(_INDENT + part for part in head), *_moves(step.before, step.after, shown)]
+    return [*(_INDENT + part for part in head), *_moves(step.before, step.after, shown, width)]
 
 
-def _moves(before: Values, after: Values, shown: dict[str, str]) -> list[str]:
-    """``fid  38.2041 → 35.9127  (-2.2914)`` for each score, in columns."""
-    name_width = max((len(name) for name in shown.values()), default=0)
-    widths = [max((len(precise(value)) for value in values.values()), default=0) for values in (before, after)]
-    return [
+def _moves(before: Values, after: Values, shown: dict[str, str], width: int) -> list[str]:
+    """``fid  38.2041 → 35.9127  (-2.2914)`` for each score that moves, in columns; then the names of the others."""
+    moving = [key for key in before if precise(before[key]) != precise(after[key])]
+    still = [shown[key] for key in before if key not in moving]
+    name_width = max((len(shown[key]) for key in moving), default=0)
+    widths = [max((len(precise(values[key])) for key in moving), default=0) for values in (before, after)]
+    lines = [
         f"{2 * _INDENT}{shown[key]:<{name_width}}  {precise(before[key]):>{widths[0]}} → "
         f"{precise(after[key]):>{widths[1]}}  ({change(before[key], after[key])})"
-        for key in before
+        for key in moving
     ]
+    if still:
+        lines += [2 * _INDENT + line for line in wrap(f"unmoved: {', '.join(still)}", width - 4)]
+    return lines
 
 
 def _beside(names: Iterable[str], texts: Iterable[str], width: int) -> list[str]:

@@ -124,6 +124,8 @@ def details(score: Score, report: Report, number: Formatter = number) -> tuple[l
     for key, value in score.details.items():
         if key == "std_over_subsets" and one_subset(score, report):
             facts.append("one subset: all images")
+        elif key in ("num_generated", "num_reference") and value is None:
+            continue  # the side says that nobody knows
         elif isinstance(value, str) and " " in value:
             notes.append(prose(value[:1].upper() + value[1:] + ("" if value.endswith(".") else ".")))
         else:
@@ -176,7 +178,7 @@ def comparability(report: Report) -> list[tuple[str, str]]:
 
 def published_note(report: Report) -> str:
     """How to get numbers comparable with published ones; empty when these already are."""
-    if {"fid", "is"} & set(report.scores) or report.extractor.name == "inception-fid":
+    if report.extractor.published:
         return ""
     if report.extractor.name == "features":
         return (
@@ -184,8 +186,8 @@ def published_note(report: Report) -> str:
             "the ImageNet Inception's give, from images prepared as its publishers did."
         )
     return (
-        f"These numbers, made {prose(space(report))}, compare with one another, not with published FID: that needs "
-        "the ImageNet Inception with its published weights, which the next release of genmetrics-rt reads."
+        f"These numbers, made {prose(space(report))}, compare with one another, not with published FID: for that, add "
+        "--extractor inception-fid (its weights are fetched once, 96 MB)."
     )
 
 
