@@ -17,7 +17,6 @@ from genmetrics_rt.version import __version__
 
 if TYPE_CHECKING:
     from genmetrics_rt.bundle import Bundle, Manifest, Protocol, list_bundles, load_bundle
-    from genmetrics_rt.comparing import ReportTable, compare
     from genmetrics_rt.errors import (
         BundleError,
         DamagedBundle,
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
         UnreadableInput,
     )
     from genmetrics_rt.evaluation import Evaluation, evaluate, extract_features, make_reference
-    from genmetrics_rt.explanation import Explanation, explain
+    from genmetrics_rt.explaining.comparing import ReportTable, compare
+    from genmetrics_rt.explaining.explanation import Explanation, explain
+    from genmetrics_rt.explaining.protocol_table import protocol_matrix
     from genmetrics_rt.extraction import FeatureExtractor, Progress
     from genmetrics_rt.features import Features
     from genmetrics_rt.fetch import fetch_bundle
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from genmetrics_rt.metrics.kernel_distance import kernel_distance
     from genmetrics_rt.metrics.prd import prd_curve, prd_from_histograms
     from genmetrics_rt.metrics.precision_recall import precision_recall, realism
-    from genmetrics_rt.protocol_table import protocol_matrix
     from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
     from genmetrics_rt.reference import Reference, write_statistics
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
@@ -61,8 +61,8 @@ _HOMES = {
     "Protocol": "bundle",
     "list_bundles": "bundle",
     "load_bundle": "bundle",
-    "ReportTable": "comparing",
-    "compare": "comparing",
+    "ReportTable": "explaining.comparing",
+    "compare": "explaining.comparing",
     "BundleError": "errors",
     "DamagedBundle": "errors",
     "DeviceUnavailable": "errors",
@@ -81,8 +81,8 @@ _HOMES = {
     "evaluate": "evaluation",
     "extract_features": "evaluation",
     "make_reference": "evaluation",
-    "Explanation": "explanation",
-    "explain": "explanation",
+    "Explanation": "explaining.explanation",
+    "explain": "explaining.explanation",
     "FeatureExtractor": "extraction",
     "Progress": "extraction",
     "Features": "features",
@@ -99,7 +99,7 @@ _HOMES = {
     "prd_from_histograms": "metrics.prd",
     "precision_recall": "metrics.precision_recall",
     "realism": "metrics.precision_recall",
-    "protocol_matrix": "protocol_table",
+    "protocol_matrix": "explaining.protocol_table",
     "PublicReference": "public_references",
     "fetch_reference": "public_references",
     "list_references": "public_references",

@@ -101,8 +101,8 @@ def refuse_with_matrix(given: Mapping[str, object]) -> None:
 
 def show_matrix(generated: str, reference: str, *, json_file: str | None, quiet: bool, **options: Any) -> None:
     """Print, and write where asked, the same images under all protocols. ``options`` as `protocol_matrix`."""
-    from genmetrics_rt.protocol_table import matrix_record
-    from genmetrics_rt.render.protocol_table import render_matrix
+    from genmetrics_rt.explaining.protocol_table import matrix_record
+    from genmetrics_rt.explaining.protocol_table_text import render_matrix
 
     with progress(quiet) as callback:
         reports = gm.protocol_matrix(generated, reference, progress=callback, **options)

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.checkpoint import flatten, read_checkpoint
+from genmetrics_rt.checkpoints.checkpoint import flatten, read_checkpoint
+from genmetrics_rt.checkpoints.tensorflow_graph import read_constants
 from genmetrics_rt.errors import UnreadableInput
-from genmetrics_rt.tensorflow_graph import read_constants
 
 Tensors = dict[str, NDArray[Any]]
 PARTS = ("weight", "gamma", "beta", "mean", "variance")  # of a unit

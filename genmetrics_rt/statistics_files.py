@@ -12,7 +12,7 @@ layout               file                                holds                  
 ===================  ==================================  =========================================  =====  ======
 
 No file says which network made it, few of how many images, none by which divisor: the last column is what its tool
-does. Pickles are never executed (see `genmetrics_rt.checkpoint`).
+does. Pickles are never executed (see `genmetrics_rt.checkpoints.checkpoint`).
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def _implied(file_name: str, dimension: int) -> tuple[str | None, str | None]:
 
 
 def _read_pickle(path: Path, name: str) -> Any:
-    from genmetrics_rt.checkpoint import read_checkpoint
+    from genmetrics_rt.checkpoints.checkpoint import read_checkpoint
 
     size = path.stat().st_size
     if size > MAX_BYTES:

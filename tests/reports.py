@@ -83,7 +83,13 @@ SCATTERING = ExtractorSummary(
     dimension=256,
 )
 INCEPTION = dataclasses.replace(
-    SCATTERING, name="inception-fid", title="Inception v3 (ImageNet)", label="", protocol="tf1", dimension=2048
+    SCATTERING,
+    name="inception-fid",
+    title="Inception v3 (ImageNet)",
+    label="",
+    protocol="tf1",
+    dimension=2048,
+    published=True,
 )
 GIVEN = ExtractorSummary(
     "features", "features given by the user", "the numbers mean what these features mean", "given", "none", 64

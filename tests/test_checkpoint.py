@@ -17,9 +17,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from genmetrics_rt.checkpoint import flatten, read_checkpoint  # noqa: E402
+from genmetrics_rt.checkpoints.checkpoint import flatten, read_checkpoint  # noqa: E402
+from genmetrics_rt.checkpoints.pickle_machine import Symbol  # noqa: E402
 from genmetrics_rt.errors import UnreadableInput  # noqa: E402
-from genmetrics_rt.pickle_machine import Symbol  # noqa: E402
 
 DTYPES = "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
 CONTAINERS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
@@ -315,7 +315,7 @@ def test_reading_needs_no_torch(tmp_path: Path, network: Network) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(saved(network.state_dict()))
     code = (
-        "import sys, pathlib; from genmetrics_rt.checkpoint import *; "
+        "import sys, pathlib; from genmetrics_rt.checkpoints.checkpoint import *; "
         f"tree = read_checkpoint(pathlib.Path({str(path)!r}).read_bytes(), what='x'); "
         "print(len(flatten(tree)), 'torch' in sys.modules)"
     )

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genmetrics_rt.checkpoint import flatten, read_checkpoint
-from genmetrics_rt.damage import Damage
+from genmetrics_rt.checkpoints.checkpoint import flatten, read_checkpoint
+from genmetrics_rt.checkpoints.damage import Damage
 from genmetrics_rt.errors import UnreadableInput
 from tests.hostile import (
     array,
@@ -355,7 +355,7 @@ def test_a_hostile_file_is_refused(case: str) -> None:
 
 def test_instructions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pickle may do nothing for a long time."""
-    monkeypatch.setattr("genmetrics_rt.pickles.MAX_INSTRUCTIONS", 1_000)
+    monkeypatch.setattr("genmetrics_rt.checkpoints.pickles.MAX_INSTRUCTIONS", 1_000)
     assert read_checkpoint(plain(b"N0" * 400 + b"}"), what="x") == {}
     require_refused(plain(b"N0" * 600 + b"}"), "more than 1,000 instructions")
 

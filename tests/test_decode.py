@@ -384,7 +384,7 @@ def test_turned_pictures_of_the_same_person_look_alike(data: Path) -> None:
 def test_a_refusal_says_whether_another_attempt_may_succeed(
     monkeypatch: pytest.MonkeyPatch, error: Exception, transient: bool
 ) -> None:
-    def fail(raw: RawImage) -> None:
+    def fail(raw: RawImage, **rules: bool) -> None:
         raise error
 
     monkeypatch.setattr(decoding, "_colours_and_opacity", fail)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli import app
-from genmetrics_rt.render.explanation import change, precise
+from genmetrics_rt.explaining.explanation_text import change, precise
 from genmetrics_rt.render.names import display_width
 from genmetrics_rt.report import SideSummary, SkippedImage
 from tests import makers, protocols, reports

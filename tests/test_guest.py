@@ -115,13 +115,13 @@ def test_the_runtime_never_mentions_the_workshop() -> None:
 
 
 FLOORS = {
-    1: {"errors", "arrays", "report", "version", "threads", "provenance"},
+    1: {"errors", "arrays", "report", "version", "threads", "provenance", "protobuf"},
     2: {"bundle", "cache", "download", "onnx_file", "images", "archives", "decode", "sources", "resize", "statistics",
         "features", "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering", "selftest",
-        "statistics_files"},
+        "checkpoints", "layouts", "assembly", "statistics_files"},
     3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor",
-        "assembly", "layouts", "fetch", "public_references", "differences", "glosses", "comparing"},
-    4: {"preparation", "evaluation", "recomputing", "attribution", "explanation", "protocol_table"},
+        "fetch", "public_references"},
+    4: {"preparation", "evaluation", "explaining"},
     5: {"cli", "cli_bundles", "cli_references", "cli_reports", "options", "gate", "terminal", "__main__"},
 }  # fmt: skip
 

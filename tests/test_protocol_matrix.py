@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli import app
+from genmetrics_rt.explaining.protocol_table import DEFAULT_METRICS
+from genmetrics_rt.explaining.protocol_table_text import render_matrix
 from genmetrics_rt.extraction import FeatureExtractor
-from genmetrics_rt.protocol_table import DEFAULT_METRICS
 from genmetrics_rt.render.names import display_width
-from genmetrics_rt.render.protocol_table import render_matrix
 from tests import makers, protocols
 
 
@@ -183,7 +183,7 @@ def test_one_protocol_is_refused_by_the_command(sides: tuple[Path, Path]) -> Non
 
 
 def test_the_public_name_stays_a_function_whatever_was_imported_before() -> None:
-    code = "import genmetrics_rt.protocol_table, genmetrics_rt as gm; print(callable(gm.protocol_matrix))"
+    code = "import genmetrics_rt.explaining.protocol_table, genmetrics_rt as gm; print(callable(gm.protocol_matrix))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "True"
 

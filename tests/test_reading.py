@@ -210,7 +210,10 @@ def test_no_value_at_all_leads_nowhere() -> None:
 
 
 def test_how_to_get_published_numbers_is_said_in_one_line() -> None:
-    assert "not with published FID" in (note := words.published_note(reports.report())) and "next release" in note
+    assert (
+        "not with published FID" in (note := words.published_note(reports.report()))
+        and "--extractor inception-fid" in note
+    )
     assert "depends on the features that were given" in words.published_note(reports.report(extractor=reports.GIVEN))
     assert words.published_note(reports.report(extractor=reports.INCEPTION)) == ""
 

@@ -8,9 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from genmetrics_rt.checkpoints.tensorflow_graph import read_constants
 from genmetrics_rt.errors import UnreadableInput
 from genmetrics_rt.protobuf import fields, varint
-from genmetrics_rt.tensorflow_graph import read_constants
 
 FLOAT, DOUBLE, INT32 = 1, 2, 3
 

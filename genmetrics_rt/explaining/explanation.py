@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from genmetrics_rt import glosses
-from genmetrics_rt.attribution import Attribution, CannotRecompute, agree, attribute
-from genmetrics_rt.comparing import OF_BOTH_SIDES, OF_GENERATED
-from genmetrics_rt.differences import Difference, differing, recipe_differences, scores_by_catalogue
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.explaining import glosses
+from genmetrics_rt.explaining.attribution import Attribution, CannotRecompute, agree, attribute
+from genmetrics_rt.explaining.comparing import OF_BOTH_SIDES, OF_GENERATED
+from genmetrics_rt.explaining.differences import Difference, differing, recipe_differences, scores_by_catalogue
 from genmetrics_rt.preparation import GIVEN
 from genmetrics_rt.report import Report, Score, json_text
 
@@ -47,7 +47,7 @@ class Explanation:
 
     def to_text(self, width: int = 100) -> str:
         """The explanation for a terminal, no line wider than ``width`` columns (at least 60)."""
-        from genmetrics_rt.render.explanation import render_explanation
+        from genmetrics_rt.explaining.explanation_text import render_explanation
 
         return render_explanation(self, width)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
-from genmetrics_rt.differences import (
+from genmetrics_rt.errors import BundleError, InputError, TooFewImages
+from genmetrics_rt.explaining.differences import (
     NETWORK_LINES,
     PIXEL_LINES,
     Difference,
@@ -17,10 +18,9 @@ from genmetrics_rt.differences import (
     recipe_differences,
     scores_by_catalogue,
 )
-from genmetrics_rt.errors import BundleError, InputError, TooFewImages
+from genmetrics_rt.explaining.recomputing import DEFAULTS, FeaturePair, features_of, open_images_of
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.metrics.catalogue import METRICS
-from genmetrics_rt.recomputing import DEFAULTS, FeaturePair, features_of, open_images_of
 from genmetrics_rt.report import ExtractorSummary, Report, SideSummary
 from genmetrics_rt.scoring import Space
 from genmetrics_rt.sides import Side

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from genmetrics_rt.damage import Damage
-from genmetrics_rt.pickle_machine import ENTRY, Begun, Function, Machine, Record, kind_of
+from genmetrics_rt.checkpoints.damage import Damage
+from genmetrics_rt.checkpoints.pickle_machine import ENTRY, Begun, Function, Machine, Record, kind_of
 
 MAX_INSTRUCTIONS = 1_000_000  # a state_dict has about thirty for each tensor
 MAX_INT_BYTES = 32

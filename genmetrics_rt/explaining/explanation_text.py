@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from genmetrics_rt import glosses
+from genmetrics_rt.explaining import glosses
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
 from genmetrics_rt.render.numbers import NOTHING, counted
 from genmetrics_rt.render.table import number_table
@@ -13,9 +13,9 @@ from genmetrics_rt.render.text import row, wrap
 from genmetrics_rt.report import Report, SideSummary
 
 if TYPE_CHECKING:
-    from genmetrics_rt.attribution import Attribution, Step, Values
-    from genmetrics_rt.differences import Difference
-    from genmetrics_rt.explanation import Explanation, SharedScore
+    from genmetrics_rt.explaining.attribution import Attribution, Step, Values
+    from genmetrics_rt.explaining.differences import Difference
+    from genmetrics_rt.explaining.explanation import Explanation, SharedScore
 
 NARROWEST = 60  # columns: two values, an arrow and their difference stand in one line
 _INDENT = "  "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from genmetrics_rt.damage import Damage, shown
+from genmetrics_rt.checkpoints.damage import Damage, shown
 
 BUDGET = 1 << 20  # bytes of memory that any pickle may take …
 BUDGET_PER_BYTE = 48  # … and as many more for each byte that was read of it; a state_dict takes about 30

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from genmetrics_rt import glosses
-from genmetrics_rt.differences import recipe_lines
+from genmetrics_rt.explaining import glosses
+from genmetrics_rt.explaining.differences import recipe_lines
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
 from genmetrics_rt.render.numbers import NOTHING, plain_number

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
-from genmetrics_rt.differences import catalogue_key
 from genmetrics_rt.errors import InputError, TooFewImages, UnknownMetric
+from genmetrics_rt.explaining.differences import catalogue_key
+from genmetrics_rt.explaining.recomputing import FeaturePair, features_of, open_images_of
 from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.preparation import DEFAULT_EXTRACTOR
-from genmetrics_rt.recomputing import FeaturePair, features_of, open_images_of
 from genmetrics_rt.report import Report, Score
 from genmetrics_rt.scoring import Space, report_fingerprint, settings_for
 from genmetrics_rt.sides import Side

@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from genmetrics_rt.damage import Damage, shown
-from genmetrics_rt.pickle_globals import find
-from genmetrics_rt.pickles import load
-from genmetrics_rt.storages import Storage, item_size, require_whole, storage_id, storage_of
+from genmetrics_rt.checkpoints.damage import Damage, shown
+from genmetrics_rt.checkpoints.pickle_globals import find
+from genmetrics_rt.checkpoints.pickles import load
+from genmetrics_rt.checkpoints.storages import Storage, item_size, require_whole, storage_id, storage_of
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MAX_PICKLE_BYTES = 64 << 20  # of a pickle in a PyTorch file, which describes tensors and does not hold them

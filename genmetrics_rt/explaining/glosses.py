@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from genmetrics_rt.differences import NETWORK_LINES, PIXEL_LINES, Difference
+from genmetrics_rt.explaining.differences import NETWORK_LINES, PIXEL_LINES, Difference
 from genmetrics_rt.render.numbers import setting
 
 _MEANINGS = {

@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from genmetrics_rt.damage import Damage, shown
+from genmetrics_rt.checkpoints.damage import Damage, shown
 
 MAX_MEMBERS = 200_000
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"

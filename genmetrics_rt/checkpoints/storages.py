@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage, shown
-from genmetrics_rt.pickle_machine import Symbol
+from genmetrics_rt.checkpoints.damage import Damage, shown
+from genmetrics_rt.checkpoints.pickle_machine import Symbol
 
 MAX_AXES = 32  # NumPy's own bound before 2.0
 _MAX_ELEMENTS = 1 << 48  # of a shape whose axes of length 0 are left out: no product of sizes overflows

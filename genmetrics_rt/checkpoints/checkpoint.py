@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage, refuse_web_page, refusing_damage, shown
-from genmetrics_rt.legacy_checkpoint import LEGACY_MAGIC, MAX_PICKLE_BYTES, read_legacy
-from genmetrics_rt.pickle_globals import find
-from genmetrics_rt.pickle_machine import Record
-from genmetrics_rt.pickles import load
-from genmetrics_rt.storages import Storage, item_size, storage_id, storage_of
-from genmetrics_rt.stored_zip import StoredZip
+from genmetrics_rt.checkpoints.damage import Damage, refuse_web_page, refusing_damage, shown
+from genmetrics_rt.checkpoints.legacy import LEGACY_MAGIC, MAX_PICKLE_BYTES, read_legacy
+from genmetrics_rt.checkpoints.pickle_globals import find
+from genmetrics_rt.checkpoints.pickle_machine import Record
+from genmetrics_rt.checkpoints.pickles import load
+from genmetrics_rt.checkpoints.storages import Storage, item_size, storage_id, storage_of
+from genmetrics_rt.checkpoints.stored_zip import StoredZip
 
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage, shown
-from genmetrics_rt.pickle_machine import Begun, Function, Record, Symbol
-from genmetrics_rt.pickles import require_key
-from genmetrics_rt.storages import BFLOAT16, DTYPES, STORAGE_DTYPES, Storage, element_count, strided
+from genmetrics_rt.checkpoints.damage import Damage, shown
+from genmetrics_rt.checkpoints.pickle_machine import Begun, Function, Record, Symbol
+from genmetrics_rt.checkpoints.pickles import require_key
+from genmetrics_rt.checkpoints.storages import BFLOAT16, DTYPES, STORAGE_DTYPES, Storage, element_count, strided
 
 _NOT_READ = {
     "complex numbers": ("torch.ComplexFloatStorage", "torch.ComplexDoubleStorage"),

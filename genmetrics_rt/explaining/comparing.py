@@ -6,9 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genmetrics_rt import glosses
-from genmetrics_rt.differences import Difference, catalogue_key, differing, recipe_differences, scores_by_catalogue
 from genmetrics_rt.errors import FeatureMismatch, InputError
+from genmetrics_rt.explaining import glosses
+from genmetrics_rt.explaining.differences import (
+    Difference,
+    catalogue_key,
+    differing,
+    recipe_differences,
+    scores_by_catalogue,
+)
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
 from genmetrics_rt.render.numbers import count, counted, plain_number

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.damage import Damage, refuse_web_page, refusing_damage, shown
+from genmetrics_rt.checkpoints.damage import Damage, refuse_web_page, refusing_damage, shown
+from genmetrics_rt.checkpoints.storages import element_count
 from genmetrics_rt.protobuf import fields
-from genmetrics_rt.storages import element_count
 
 _GRAPH_NODE = 1
 _NODE_NAME, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 5
