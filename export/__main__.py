@@ -13,8 +13,9 @@ from export.blueprint import Blueprint
 from export.freeze import FILES, freeze
 from export.registry import BLUEPRINTS
 from export.verify import Agreement, Disagreement, verify
-from genmetrics_rt.bundle import SHIPPED, Bundle, list_bundles, load_bundle, read_manifest
+from genmetrics_rt.bundle import SHIPPED, Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import GenmetricsError
+from genmetrics_rt.manifest import read_manifest
 
 TOPICS = {
     "embedded": "rebuild the extractor that ships in the wheel",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from numpy.typing import NDArray
 
-from genmetrics_rt.bundle import TensorSpec
+from genmetrics_rt.manifest import TensorSpec
 
 if TYPE_CHECKING:
     import onnx

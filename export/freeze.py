@@ -26,13 +26,14 @@ import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from export.blueprint import Blueprint
+from export.half import in_half
 from export.verify import Agreement, Disagreement, torchscript_without_warnings, verify, write_manifest
-from genmetrics_rt.bundle import SCHEMA, Manifest
+from genmetrics_rt.manifest import SCHEMA, Manifest
 from genmetrics_rt.selftest import selftest_inputs, thinned
 
 OPSET = 20
 MAX_IR_VERSION = 10  # what onnxruntime 1.20 reads
-FILES = {"onnx": "graph.onnx", "torchscript": "graph.ts", "pt2": "graph.pt2"}
+FILES = {"onnx": "graph.onnx", "onnx-fp16": "graph.fp16.onnx", "torchscript": "graph.ts", "pt2": "graph.pt2"}
 SELFTEST_SEED = 0
 
 
@@ -47,7 +48,7 @@ def freeze(blueprint: Blueprint, folder: Path, *, formats: Collection[str] = ("o
     unknown = set(formats) - set(FILES)
     if unknown:
         raise ValueError(f"Unknown format {', '.join(sorted(unknown))}. Formats: {', '.join(FILES)}.")
-    makers = {"onnx": onnx_bytes, "torchscript": torchscript_bytes, "pt2": pt2_bytes}
+    makers = {"onnx": onnx_bytes, "onnx-fp16": half_bytes, "torchscript": torchscript_bytes, "pt2": pt2_bytes}
     blueprint.module.eval().requires_grad_(False)
 
     contents = {
@@ -76,6 +77,17 @@ def onnx_bytes(blueprint: Blueprint) -> bytes:
     model = blueprint.onnx_model() if blueprint.onnx_model else _export(blueprint)
     model = normalise(model)
     onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def half_bytes(blueprint: Blueprint) -> bytes:
+    """The ONNX file with its convolutions in half precision."""
+    return halved(onnx_bytes(blueprint))
+
+
+def halved(content: bytes) -> bytes:
+    """An ONNX file in half precision. Parameters that lie outside stay where they are."""
+    model = in_half(onnx.load_model_from_string(content))
     return model.SerializeToString(deterministic=True)
 
 

@@ -27,6 +27,7 @@ from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.frozen import import_onnxruntime, open_graph
 from genmetrics_rt.selftest import measure
 
+IN_HALF_PRECISION = Tolerance(absolute=0.0, relative=0.02)  # float16 has 11 bits, and errors add up over the layers
 MAX_SHARE_OFF_BY_ONE = 0.01  # of the values of an integer output, which rounding may move by one level
 
 
@@ -118,7 +119,8 @@ def verify(folder: Path, blueprint: Blueprint | None = None) -> Agreement:
                 values = found[spec.name]
                 if form == "numpy" and values.shape == expected[spec.name].shape:
                     values = values.astype(spec.dtype)  # a NumPy twin may work in float64 throughout
-                rows.append(compare(probe, spec.name, form, values, expected[spec.name], blueprint.tolerance))
+                tolerance = IN_HALF_PRECISION if form == "onnx-fp16" else blueprint.tolerance
+                rows.append(compare(probe, spec.name, form, values, expected[spec.name], tolerance))
     if bundle.file_of_form("onnx"):
         for found in measure(bundle, open_graph(bundle, device="cpu", threads=1)):
             rows.append(Row("self-test", found.output, "manifest-onnx", found.absolute, found.relative, found.holds))
@@ -162,13 +164,15 @@ def torchscript_without_warnings() -> Iterator[None]:
 def _forms(bundle: Bundle, blueprint: Blueprint) -> Iterator[tuple[str, Callable[[Arrays], Arrays]]]:
     """Every form of the bundle but the eager one, with what runs it."""
     names = [spec.name for spec in blueprint.outputs]
-    by_form = {form: bundle.file_of_form(form) for form in ("onnx", "torchscript", "pt2")}
+    by_form = {form: bundle.file_of_form(form) for form in ("onnx", "onnx-fp16", "torchscript", "pt2")}
 
     if name := by_form["torchscript"]:
         yield "torchscript", _torch_runner(_load_torchscript(bundle.read(name)), blueprint)
     if name := by_form["pt2"]:
         program = torch.export.load(io.BytesIO(bundle.read(name)))
         yield "pt2", _torch_runner(program.module(), blueprint)
+    if by_form["onnx-fp16"]:
+        yield "onnx-fp16", open_graph(bundle, device="cpu", precision="fp16", threads=1).run
     if name := by_form["onnx"]:
         content = bundle.read(name)
         onnxruntime = import_onnxruntime()

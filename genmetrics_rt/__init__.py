@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from genmetrics_rt.version import __version__
 
 if TYPE_CHECKING:
-    from genmetrics_rt.bundle import Bundle, Manifest, Protocol, list_bundles, load_bundle
+    from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
     from genmetrics_rt.errors import (
         BundleError,
         DamagedBundle,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.features import Features
     from genmetrics_rt.fetch import fetch_bundle
     from genmetrics_rt.kernels import Kernels, load_kernels
+    from genmetrics_rt.manifest import Manifest, Protocol
     from genmetrics_rt.manifold import Manifold
     from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
     from genmetrics_rt.metrics.frechet import frechet_distance
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
 # Public name → the module that defines it.
 _HOMES = {
     "Bundle": "bundle",
-    "Manifest": "bundle",
-    "Protocol": "bundle",
+    "Manifest": "manifest",
+    "Protocol": "manifest",
     "list_bundles": "bundle",
     "load_bundle": "bundle",
     "ReportTable": "explaining.comparing",

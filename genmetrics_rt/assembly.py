@@ -29,18 +29,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.bundle import (
-    MAX_FILE_BYTES,
-    SHIPPED,
-    Bundle,
-    Manifest,
-    assembled_folder,
-    assembled_home,
-    read_manifest,
-)
+from genmetrics_rt.bundle import SHIPPED, Bundle, assembled_folder, assembled_home
 from genmetrics_rt.errors import DamagedBundle, GenmetricsError, InputError, MissingInput, UnreadableInput
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.layouts import published_tensors
+from genmetrics_rt.manifest import MAX_FILE_BYTES, Manifest, read_manifest
 
 Tensors = Mapping[str, NDArray[Any]]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")

@@ -15,7 +15,6 @@ from genmetrics_rt.cli_bundles import bundles_app
 from genmetrics_rt.cli_references import references_app
 from genmetrics_rt.cli_reports import compare, explain, refuse_with_matrix, show_matrix
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE
 from genmetrics_rt.gate import Condition
 from genmetrics_rt.options import (
     BackendName,
@@ -24,6 +23,7 @@ from genmetrics_rt.options import (
     Extractor,
     NoCache,
     NumImages,
+    Precision,
     Protocol,
     Quiet,
     Seed,
@@ -99,6 +99,7 @@ def evaluate(
     metrics: Annotated[str | None, typer.Option("--metrics", "-m", help="For instance fd,kid. [default: all]")] = None,
     device: Device = "auto",
     backend: BackendName = "onnx",
+    precision: Precision = "fp32",
     num_images: NumImages = None,
     seed: Seed = 0,
     json_file: Annotated[str | None, typer.Option("--json", help="Write JSON here; - is standard output.")] = None,
@@ -110,7 +111,7 @@ def evaluate(
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
-    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
+    batch_size: BatchSize = None,
     threads: Threads = None,
     protocol_matrix: Annotated[
         bool, typer.Option("--protocol-matrix", help="The same images under all protocols of the extractor.")
@@ -145,6 +146,7 @@ def evaluate(
             metrics=metrics,
             device=device,
             backend=backend,
+            precision=precision,
             num_images=num_images,
             seed=seed,
             cache=not no_cache,
@@ -165,6 +167,7 @@ def evaluate(
             metrics=metrics,
             device=device,
             backend=backend,
+            precision=precision,
             num_images=num_images,
             seed=seed,
             cache=not no_cache,
@@ -206,12 +209,13 @@ def reference(
     tap: Tap = None,
     device: Device = "auto",
     backend: BackendName = "onnx",
+    precision: Precision = "fp32",
     num_images: NumImages = None,
     seed: Seed = 0,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
-    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
+    batch_size: BatchSize = None,
     threads: Threads = None,
     layout: Annotated[
         str, typer.Option("--layout", help="ours, or for other tools: pytorch-fid, adm (needs --protocol adm).")
@@ -239,6 +243,7 @@ def reference(
             tap=tap,
             device=device,
             backend=backend,
+            precision=precision,
             num_images=num_images,
             seed=seed,
             cache=not no_cache,

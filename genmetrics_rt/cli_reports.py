@@ -10,8 +10,17 @@ import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE
-from genmetrics_rt.options import BackendName, BatchSize, Device, NoCache, NumImages, Quiet, Strict, Threads, say_errors
+from genmetrics_rt.options import (
+    BackendName,
+    BatchSize,
+    Device,
+    NoCache,
+    NumImages,
+    Quiet,
+    Strict,
+    Threads,
+    say_errors,
+)
 from genmetrics_rt.report import json_text
 from genmetrics_rt.terminal import print_result, progress, require_own_places, terminal_width, write_files
 
@@ -56,7 +65,7 @@ def explain(
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
-    batch_size: BatchSize = DEFAULT_BATCH_SIZE,
+    batch_size: BatchSize = None,
     threads: Threads = None,
 ) -> None:
     """Say why the numbers of two saved reports differ; with the images, by how much each line moves them.

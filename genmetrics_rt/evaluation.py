@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any
 
 from genmetrics_rt.arrays import as_image_batch
-from genmetrics_rt.bundle import Bundle, Protocol
+from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
+from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.galleries import build_galleries
+from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_features, side_length
 from genmetrics_rt.provenance import library_versions, peak_memory
@@ -36,11 +37,12 @@ def evaluate(
     metrics: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "onnx",
+    precision: str = "fp32",
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
     strict: bool = False,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Report:
@@ -81,7 +83,19 @@ def evaluate(
     """
     start = time.perf_counter()
     preparation = Preparation(
-        extractor, protocol, tap, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
+        extractor,
+        protocol,
+        tap,
+        device,
+        backend,
+        precision,
+        num_images,
+        seed,
+        cache,
+        strict,
+        batch_size,
+        threads,
+        progress,
     )
 
     # Open both sides before any work: a wrong path must not cost minutes.
@@ -103,11 +117,12 @@ def make_reference(
     tap: str | None = None,
     device: str = "auto",
     backend: str = "onnx",
+    precision: str = "fp32",
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
     strict: bool = False,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> Reference:
@@ -117,7 +132,19 @@ def make_reference(
     50,000 feature rows (a seeded uniform sample) are kept for the metrics that look at neighbours.
     """
     preparation = Preparation(
-        extractor, protocol, tap, device, backend, num_images, seed, cache, strict, batch_size, threads, progress
+        extractor,
+        protocol,
+        tap,
+        device,
+        backend,
+        precision,
+        num_images,
+        seed,
+        cache,
+        strict,
+        batch_size,
+        threads,
+        progress,
     )
     opened = open_side(side)
     preparation.choose_extractor(opened)
@@ -153,16 +180,29 @@ class Evaluation:
         metrics: str | Sequence[str] | None = None,
         device: str = "auto",
         backend: str = "onnx",
+        precision: str = "fp32",
         seed: int = 0,
         cache: bool = True,
         strict: bool = False,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> None:
         self._start = time.perf_counter()
         self._preparation = Preparation(
-            extractor, protocol, tap, device, backend, None, seed, cache, strict, batch_size, threads, progress
+            extractor,
+            protocol,
+            tap,
+            device,
+            backend,
+            precision,
+            None,
+            seed,
+            cache,
+            strict,
+            batch_size,
+            threads,
+            progress,
         )
         reference_side = open_side(reference)
         if isinstance(reference_side, FeatureRows):

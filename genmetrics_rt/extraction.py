@@ -22,19 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FeatureArray, ImageArray, as_image, as_image_batch
-from genmetrics_rt.bundle import Bundle, Manifest, Protocol, load_bundle
+from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.decode import decode, rules_in_force
 from genmetrics_rt.errors import DamagedBundle, InputError, NonFiniteFeatures, UnreadableInput
 from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import open_graph
+from genmetrics_rt.manifest import Manifest, Protocol
 from genmetrics_rt.report import ExtractorSummary, SkippedImage
 from genmetrics_rt.resize import resize, to_tensor
 from genmetrics_rt.sources import Entries, ImageSource, RawImage, Undecodable, unreadable_digest
 from genmetrics_rt.threads import threads_or_default
 
 CHUNK = 128  # images per cache entry; two chunks of tensors are in memory at a time
-DEFAULT_BATCH_SIZE = 8  # images per call of the network: more is not faster on a CPU, and takes memory
+# Images per call of the network. On a CPU more is not faster, and takes memory; a GPU wants a whole chunk.
+BATCH_SIZE_ON_CPU, BATCH_SIZE_ON_GPU = 8, CHUNK
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,13 @@ class FeatureExtractor:
     tap
         Which of the network's feature taps (``"64"``, ``"192"``, ``"768"``, ``"2048"`` of the Inception); None is that
         of the published scores.
-    device, backend
+    device, backend, precision
         As in `genmetrics_rt.frozen.open_graph`.
     threads
         Threads that decode, and threads inside one call of the network; None is `available_threads`.
     batch_size
-        Images per call of the network, at most 128, the size of a chunk: more is taken as 128. Every call has this
+        Images per call of the network, at most 128, the size of a chunk: more is taken as 128. None is 8 on a CPU and
+        128 on a GPU. Every call has this
         size (the last of a chunk is padded), so features do not depend on how many images there are; they do not
         depend on ``batch_size`` beyond 1e-5.
     spinning
@@ -98,8 +101,9 @@ class FeatureExtractor:
         tap: str | None = None,
         device: str = "auto",
         backend: str = "onnx",
+        precision: str = "fp32",
         threads: int | None = None,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         spinning: bool = False,
     ) -> None:
         bundle = extractor if isinstance(extractor, Bundle) else load_bundle(extractor)
@@ -107,14 +111,17 @@ class FeatureExtractor:
             raise InputError(
                 f"{bundle.name!r} is a {bundle.kind}, not an extractor. `genmetrics bundles list` names the extractors."
             )
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
         manifest = bundle.manifest
         self.bundle = bundle
         self.protocol: Protocol = protocol if isinstance(protocol, Protocol) else manifest.protocol(protocol)
-        self.batch_size = min(batch_size, CHUNK)  # a batch never crosses chunks: what is more would only be padding
         self.threads = threads_or_default(threads)
-        self._graph = open_graph(bundle, backend=backend, device=device, threads=self.threads, spinning=spinning)
+        self._graph = open_graph(
+            bundle, backend=backend, device=device, precision=precision, threads=self.threads, spinning=spinning
+        )
+        self.batch_size = batch_size or (BATCH_SIZE_ON_CPU if self._graph.device == "cpu" else BATCH_SIZE_ON_GPU)
+        self.batch_size = min(self.batch_size, CHUNK)  # a batch never crosses chunks: more would only be padding
         self._input = manifest.inputs[0].name
         self._taps = _chosen_taps(manifest, tap, spatial=self.protocol.spatial)
         dimension = next(spec.shape[-1] for spec in manifest.outputs if spec.name == self._taps["features"])
@@ -124,11 +131,11 @@ class FeatureExtractor:
             name=manifest.name,
             title=manifest.title,
             label=manifest.label,
-            numeric_id=manifest.numeric_id(self.protocol, tap or "features"),
+            numeric_id=manifest.numeric_id(self.protocol, tap or "features", precision),
             protocol=self.protocol.name,
             dimension=dimension,
             published=manifest.published and self._taps["features"] == manifest.taps["features"],
-            recipe=_recipe_lines(manifest, self.protocol, tap or "features"),
+            recipe=_recipe_lines(manifest, self.protocol, tap or "features", precision),
         )
 
     @property
@@ -435,7 +442,7 @@ def _chosen_taps(manifest: Manifest, tap: str | None, *, spatial: bool) -> dict[
     return wanted
 
 
-def _recipe_lines(manifest: Manifest, protocol: Protocol, tap: str) -> dict[str, Any]:
+def _recipe_lines(manifest: Manifest, protocol: Protocol, tap: str, precision: str) -> dict[str, Any]:
     """Every line of the recipe that features depend on, by its name: what `explain` compares."""
     lines = manifest.numeric_lines(protocol)
     graph, weights = (", ".join(lines[part] or ()) or None for part in ("graph", "weights"))
@@ -443,6 +450,7 @@ def _recipe_lines(manifest: Manifest, protocol: Protocol, tap: str) -> dict[str,
         "graph": graph,
         "weights": weights,
         "tap": "features" if manifest.taps[tap] == manifest.taps["features"] else tap,
+        "precision": precision,
         **{**protocol.numeric_part(), "size": list(protocol.size), "orientation": protocol.orientation},
     }
 

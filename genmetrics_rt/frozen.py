@@ -12,18 +12,20 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.bundle import Bundle, TensorSpec
+from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import DamagedBundle, DeviceUnavailable, GenmetricsError, InputError, MissingPackage
+from genmetrics_rt.manifest import TensorSpec
 from genmetrics_rt.onnx_file import check_external_data
 from genmetrics_rt.threads import threads_or_default
 
 Backend = Literal["onnx", "torchscript"]
+PRECISIONS = ("fp32", "tf32", "fp16")
 
 
 class FrozenGraph(Protocol):
@@ -42,6 +44,7 @@ def open_graph(
     *,
     backend: str = "onnx",
     device: str = "auto",
+    precision: str = "fp32",
     threads: int | None = None,
     spinning: bool = False,
 ) -> FrozenGraph:
@@ -53,6 +56,10 @@ def open_graph(
         ``"onnx"`` or ``"torchscript"``.
     device
         ``"auto"`` (CUDA if it works, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+    precision
+        ``"fp32"``, IEEE float32 throughout; ``"tf32"``, products rounded to 10 bits, on CUDA only; ``"fp16"``,
+        convolutions in half precision, with float32 inputs, averages and outputs. The last two move numbers (README),
+        so they are never chosen for you.
     threads
         Threads inside one call; None is `available_threads`. The TorchScript backend leaves this to torch,
         whose only setting is process-wide.
@@ -62,19 +69,21 @@ def open_graph(
     Raises
     ------
     DeviceUnavailable
-        The device that was named is not there. There is no silent fall-back.
+        The device that was named is not there, or cannot compute in that precision. There is no silent fall-back.
     InputError
-        An unknown backend or device, or fewer than one thread.
+        An unknown backend, device or precision, or fewer than one thread.
     MissingPackage
         onnxruntime (or torch) is not installed, or too old for a bundle with a weights file.
     DamagedBundle
         A hash, size, or the graph itself does not hold.
     """
     count = threads_or_default(threads)
+    if precision not in PRECISIONS:
+        raise InputError(f"Unknown precision {precision!r}. Use {', '.join(PRECISIONS)}.")
     if backend == "onnx":
-        return OnnxGraph(bundle, device=device, threads=count, spinning=spinning)
+        return OnnxGraph(bundle, device=device, precision=precision, threads=count, spinning=spinning)
     if backend == "torchscript":
-        return TorchScriptGraph(bundle, device=device)
+        return TorchScriptGraph(bundle, device=device, precision=precision)
     raise InputError(f"Unknown backend {backend!r}. Use 'onnx' or 'torchscript'.")
 
 
@@ -96,11 +105,9 @@ class OnnxGraph:
 
     backend = "onnx"
 
-    def __init__(self, bundle: Bundle, *, device: str, threads: int, spinning: bool) -> None:
+    def __init__(self, bundle: Bundle, *, device: str, precision: str, threads: int, spinning: bool) -> None:
         onnxruntime = import_onnxruntime()
-        name = bundle.file_of_form("onnx")
-        if name is None:
-            raise DamagedBundle(f"Bundle {bundle.name!r} holds no ONNX graph. Use --backend torchscript.")
+        name = _onnx_file(bundle, precision)
         bundle.require_weights()
         content = bundle.read(name)
         check_external_data(content, bundle)
@@ -114,7 +121,7 @@ class OnnxGraph:
         weights = _hand_over_weights(onnxruntime, options, bundle, name)
 
         try:
-            self._session, self.device = _open_session(onnxruntime, content, options, device)
+            self._session, self.device = _open_session(onnxruntime, content, options, device, precision)
         except GenmetricsError:
             raise
         except Exception as error:  # onnxruntime raises a dozen unrelated types here
@@ -139,7 +146,7 @@ class TorchScriptGraph:
 
     backend = "torchscript"
 
-    def __init__(self, bundle: Bundle, *, device: str) -> None:
+    def __init__(self, bundle: Bundle, *, device: str, precision: str) -> None:
         try:
             import torch
         except ImportError as error:
@@ -156,6 +163,8 @@ class TorchScriptGraph:
         if kind == "auto":
             kind = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = "cpu" if kind == "cpu" else f"cuda:{index}"
+        if precision == "tf32":
+            _require_cuda_for_tf32(self.device)
         bundle.require_weights()
         with warnings.catch_warnings():
             # torch deprecates TorchScript; hosts that still load it need no reminder from a guest.
@@ -166,17 +175,44 @@ class TorchScriptGraph:
                 raise DamagedBundle(f"torch refuses {name} of bundle {bundle.name!r}: {_first_line(error)}") from error
         _fill_parameters(torch, self._module, bundle)
         self._torch = torch
+        self._precision = precision
         self._inputs = bundle.manifest.inputs
         self._outputs = [output.name for output in bundle.manifest.outputs]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         torch = self._torch
         arrays = [np.ascontiguousarray(_as_input(inputs, spec)) for spec in self._inputs]
-        with torch.inference_mode():
+        with torch.inference_mode(), _torch_precision(torch, self.device, self._precision):
             outputs = self._module(*(torch.from_numpy(array).to(self.device) for array in arrays))
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
-        return {name: output.cpu().numpy() for name, output in zip(self._outputs, outputs, strict=True)}
+        return {
+            name: output.float().cpu().numpy() if output.dtype == torch.float16 else output.cpu().numpy()
+            for name, output in zip(self._outputs, outputs, strict=True)
+        }
+
+
+@contextlib.contextmanager
+def _torch_precision(torch: Any, device: str, precision: str) -> Iterator[None]:
+    """For one call: IEEE float32, TF32 or half precision, whatever the host has set, which is put back."""
+    kind = device.split(":")[0]
+    half = torch.autocast(kind, torch.float16) if precision == "fp16" else contextlib.nullcontext()
+    if kind == "cpu":
+        with half:
+            yield
+        return
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = precision == "tf32"
+    # torch lets convolutions use TF32 unless told otherwise.
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=precision == "tf32"
+    )
+    try:
+        with flags, half:
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def _fill_parameters(torch: Any, module: Any, bundle: Bundle) -> None:
@@ -217,9 +253,30 @@ def _hand_over_weights(onnxruntime: Any, options: Any, bundle: Bundle, graph: st
     return weights
 
 
-def _open_session(onnxruntime: Any, content: bytes, options: Any, device: str) -> tuple[Any, str]:
+def _onnx_file(bundle: Bundle, precision: str) -> str:
+    """The ONNX graph for this precision: TF32 is a way to run that of float32, half precision a graph of its own."""
+    form = "onnx-fp16" if precision == "fp16" else "onnx"
+    name = bundle.file_of_form(form)
+    if name is not None:
+        return name
+    if form == "onnx":
+        raise DamagedBundle(f"Bundle {bundle.name!r} holds no ONNX graph. Use --backend torchscript.")
+    raise InputError(
+        f"Bundle {bundle.name!r} holds no graph in half precision. Use --precision fp32, or freeze it with "
+        "--format onnx,onnx-fp16."
+    )
+
+
+def _require_cuda_for_tf32(where: str) -> None:
+    if where == "cpu":
+        raise DeviceUnavailable(
+            "TF32 exists on CUDA devices only, and this run would use the CPU. Use --precision fp32."
+        )
+
+
+def _open_session(onnxruntime: Any, content: bytes, options: Any, device: str, precision: str) -> tuple[Any, str]:
     """An ONNX Runtime session, and the device that it really runs on."""
-    where, providers = _providers(onnxruntime, device)
+    where, providers = _providers(onnxruntime, device, precision)
     with contextlib.nullcontext() if where == "cpu" else _standard_output_kept_clean():
         session = onnxruntime.InferenceSession(content, options, providers=providers)
     # Else a call that fails would open the session again: on the CPU, and from weights that are no longer in memory.
@@ -232,6 +289,8 @@ def _open_session(onnxruntime: Any, content: bytes, options: Any, device: str) -
                 "Its CUDA libraries are probably missing: run `genmetrics doctor`, or use --device cpu."
             )
         where = "cpu"
+    if precision == "tf32":
+        _require_cuda_for_tf32(where)
     return session, where
 
 
@@ -240,7 +299,7 @@ def _standard_output_kept_clean() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _providers(onnxruntime: Any, device: str) -> tuple[str, list[Any]]:
+def _providers(onnxruntime: Any, device: str, precision: str) -> tuple[str, list[Any]]:
     """The device that will be used and ONNX Runtime's word for it ("execution provider", used in this file only)."""
     kind, index = _parse_device(device)
     available = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -255,7 +314,8 @@ def _providers(onnxruntime: Any, device: str) -> tuple[str, list[Any]]:
         with _standard_output_kept_clean():
             onnxruntime.preload_dlls()
     # TF32 is on by default in ONNX Runtime and moves features in the third digit.
-    options = {"device_id": index, "use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    use_tf32 = "1" if precision == "tf32" else "0"
+    options = {"device_id": index, "use_tf32": use_tf32, "cudnn_conv_algo_search": "HEURISTIC"}
     return f"cuda:{index}", [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
-from genmetrics_rt.bundle import Protocol as BundleProtocol
 from genmetrics_rt.cache import FeatureCache, cache_home
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.manifest import Protocol as BundleProtocol
 from genmetrics_rt.reference import UNRECORDED, Reference, taken_for
 from genmetrics_rt.report import ExtractorSummary, SideSummary
 from genmetrics_rt.scoring import Space
@@ -56,11 +56,12 @@ class Preparation:
     tap: str | None
     device: str
     backend: str
+    precision: str
     num_images: int | None
     seed: int
     cache: bool
     strict: bool
-    batch_size: int
+    batch_size: int | None
     threads: int | None
     progress: ProgressCallback | None
     opened: FeatureExtractor | None = None
@@ -144,6 +145,7 @@ class Preparation:
                 tap=self.tap,
                 device=self.device,
                 backend=self.backend,
+                precision=self.precision,
                 threads=self.threads,
                 batch_size=self.batch_size,
             )

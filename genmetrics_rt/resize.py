@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import ImageArray
-from genmetrics_rt.bundle import Protocol
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.manifest import Protocol
 
 FloatImage: TypeAlias = NDArray[np.float32]  # (H, W, 3)
 Recipe: TypeAlias = Protocol | tuple[tuple[int, int], str, str]  # or (size (height, width), resize, rounding)

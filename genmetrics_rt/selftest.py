@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.bundle import Bundle, Manifest
+from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.frozen import FrozenGraph
+from genmetrics_rt.manifest import Manifest
 
 MAX_VALUES = 512  # expected values kept per output
 

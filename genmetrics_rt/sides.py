@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import as_features, as_numpy
-from genmetrics_rt.bundle import MAX_MANIFEST_BYTES, Bundle, list_bundles, load_bundle
+from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.images import open_images
+from genmetrics_rt.manifest import MAX_MANIFEST_BYTES
 from genmetrics_rt.public_references import list_references, open_reference
 from genmetrics_rt.reference import Reference, is_reference_file, open_statistics
 from genmetrics_rt.sources import ImageSource

@@ -16,7 +16,7 @@ from torch.nn.functional import pad, relu
 
 from export.blueprint import Arrays, Blueprint, Tolerance
 from export.freeze import freeze
-from genmetrics_rt.bundle import TensorSpec
+from genmetrics_rt.manifest import TensorSpec
 
 SIZE = 32  # pixels a side
 FEATURES = 64

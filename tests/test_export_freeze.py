@@ -20,8 +20,9 @@ from export.blueprint import Blueprint, Tolerance  # noqa: E402
 from export.freeze import FILES, freeze, onnx_bytes  # noqa: E402
 from export.registry import BLUEPRINTS  # noqa: E402
 from export.verify import Disagreement, verify  # noqa: E402
-from genmetrics_rt.bundle import TensorSpec, list_bundles, load_bundle  # noqa: E402
+from genmetrics_rt.bundle import list_bundles, load_bundle  # noqa: E402
 from genmetrics_rt.errors import DamagedBundle  # noqa: E402
+from genmetrics_rt.manifest import TensorSpec  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
 FACTORY = f"{__file__}:log_energy_blueprint"

@@ -116,9 +116,9 @@ def test_the_runtime_never_mentions_the_workshop() -> None:
 
 FLOORS = {
     1: {"errors", "arrays", "report", "version", "threads", "provenance", "protobuf"},
-    2: {"bundle", "cache", "download", "onnx_file", "images", "archives", "decode", "sources", "resize", "statistics",
-        "features", "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering", "selftest",
-        "checkpoints", "layouts", "assembly", "statistics_files"},
+    2: {"manifest", "bundle", "cache", "download", "onnx_file", "images", "archives", "decode", "sources", "resize",
+        "statistics", "features", "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering",
+        "selftest", "checkpoints", "layouts", "assembly", "statistics_files"},
     3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor",
         "fetch", "public_references"},
     4: {"preparation", "evaluation", "explaining"},

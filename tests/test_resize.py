@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import genmetrics_rt as gm
-from genmetrics_rt.bundle import Protocol, load_bundle
+from genmetrics_rt.bundle import load_bundle
+from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.resize import resize, to_tensor
 from tests import makers
 

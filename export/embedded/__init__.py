@@ -15,7 +15,8 @@ from export.embedded.procedural import calibration_images
 from export.embedded.scattering import NUM_COEFFICIENTS, NUM_FEATURES, SIDE, Scattering, layout
 from export.freeze import freeze, onnx_bytes
 from export.verify import frozen_state
-from genmetrics_rt.bundle import SHIPPED, TensorSpec
+from genmetrics_rt.bundle import SHIPPED
+from genmetrics_rt.manifest import TensorSpec
 
 NAME = "scattering"
 

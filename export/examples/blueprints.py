@@ -21,7 +21,8 @@ from export.examples.display import SHOWN
 from export.examples.memoriser import Memoriser
 from export.examples.networks import Generator
 from export.verify import frozen_state
-from genmetrics_rt.bundle import TensorSpec, load_bundle
+from genmetrics_rt.bundle import load_bundle
+from genmetrics_rt.manifest import TensorSpec
 
 Module = Generator | Memoriser | Classifier
 COMMAND = "python -m export examples"

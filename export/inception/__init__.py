@@ -23,7 +23,8 @@ from export.inception.protocols import PROTOCOLS
 from export.inception.synthetic import synthetic_checkpoint
 from export.inception.weightless import freeze_weightless, verify_weightless
 from export.verify import Agreement
-from genmetrics_rt.bundle import SHIPPED, TensorSpec
+from genmetrics_rt.bundle import SHIPPED
+from genmetrics_rt.manifest import TensorSpec
 
 NAME = "inception-fid"
 BATCH_NORM_EPSILON = 1e-3

@@ -16,11 +16,19 @@ import onnx
 import torch
 
 from export.blueprint import Blueprint
-from export.freeze import FILES, manifest_of, onnx_bytes, traced, without_debug_records
-from export.verify import Agreement, Disagreement, compare, torchscript_without_warnings, write_manifest
+from export.freeze import FILES, halved, manifest_of, onnx_bytes, traced, without_debug_records
+from export.verify import (
+    IN_HALF_PRECISION,
+    Agreement,
+    Disagreement,
+    compare,
+    torchscript_without_warnings,
+    write_manifest,
+)
 from genmetrics_rt.assembly import assemble
-from genmetrics_rt.bundle import Bundle, read_manifest
+from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.frozen import open_graph
+from genmetrics_rt.manifest import read_manifest
 
 WEIGHTS_FILE = "weights.bin"
 ALIGNMENT = 64  # bytes
@@ -42,8 +50,10 @@ def freeze_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> A
     """
     blueprint.module.eval().requires_grad_(False)
     tensors = offsets({name: list(value.shape) for name, value in blueprint.module.named_parameters()})
+    graph = externalised(onnx_bytes(blueprint), tensors)
     contents = {
-        FILES["onnx"]: externalised(onnx_bytes(blueprint), tensors),
+        FILES["onnx"]: graph,
+        FILES["onnx-fp16"]: halved(graph),
         FILES["torchscript"]: emptied(blueprint),
     }
     forms = {name: form for form, name in FILES.items()}
@@ -70,14 +80,20 @@ def verify_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> A
     rows = []
     with tempfile.TemporaryDirectory() as home, _environment("GENMETRICS_HOME", home):
         bundle = assemble(weightless, checkpoint, unverified=True, name="filled")
-        graphs = {form: open_graph(bundle, backend=form, device="cpu") for form in ("onnx", "torchscript")}
+        graphs = {
+            form: (open_graph(bundle, backend=backend, device="cpu", precision=precision), tolerance)
+            for form, backend, precision, tolerance in (
+                ("onnx", "onnx", "fp32", blueprint.tolerance),
+                ("onnx-fp16", "onnx", "fp16", IN_HALF_PRECISION),
+                ("torchscript", "torchscript", "fp32", blueprint.tolerance),
+            )
+        }
         for probe, inputs in blueprint.probes().items():
             expected = blueprint.eager(inputs)
-            for form, graph in graphs.items():
+            for form, (graph, tolerance) in graphs.items():
                 found = graph.run(inputs)
                 for output in blueprint.outputs:
-                    values = found[output.name], expected[output.name]
-                    rows.append(compare(probe, output.name, form, *values, blueprint.tolerance))
+                    rows.append(compare(probe, output.name, form, found[output.name], expected[output.name], tolerance))
     return Agreement(blueprint.tolerance, tuple(rows))
 
 

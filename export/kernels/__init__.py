@@ -16,7 +16,8 @@ from export.kernels.neighbours import KnnRadii, PairwiseSquaredDistances
 from export.kernels.neighbours_onnx import knn_radii_model, pairwise_squared_distances_model
 from export.kernels.trace_sqrtm import TraceSqrtm
 from export.kernels.trace_sqrtm_onnx import trace_sqrtm_model
-from genmetrics_rt.bundle import SHIPPED, TensorSpec
+from genmetrics_rt.bundle import SHIPPED
+from genmetrics_rt.manifest import TensorSpec
 
 COMMAND = "python -m export kernels"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
+from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.errors import BundleError, InputError, TooFewImages
 from genmetrics_rt.explaining.differences import (
     NETWORK_LINES,
@@ -20,6 +20,7 @@ from genmetrics_rt.explaining.differences import (
 )
 from genmetrics_rt.explaining.recomputing import DEFAULTS, FeaturePair, features_of, open_images_of
 from genmetrics_rt.fetch import fetch_bundle
+from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.metrics.catalogue import METRICS
 from genmetrics_rt.report import ExtractorSummary, Report, SideSummary
 from genmetrics_rt.scoring import Space
@@ -115,6 +116,7 @@ class _Recipe:
     bundle: Bundle
     protocol: Protocol
     tap: str
+    precision: str
 
     @classmethod
     def of(cls, report: Report, own: Any, options: Mapping[str, Any], spatial: bool) -> _Recipe:
@@ -122,6 +124,7 @@ class _Recipe:
         extractor = report.extractor
         try:
             protocol, tap = _protocol_of(extractor, spatial), str(extractor.recipe["tap"])
+            precision = str(extractor.recipe["precision"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CannotRecompute(
                 f"the report on {extractor.title} does not hold the whole recipe of its features. Evaluate again from "
@@ -129,8 +132,8 @@ class _Recipe:
             ) from error
         for candidate in (own, extractor.name) if own is not None else (extractor.name,):
             bundle = _opened(candidate, options)
-            if bundle is not None and bundle.manifest.numeric_id(protocol, tap) == extractor.numeric_id:
-                return cls(bundle, protocol, tap)
+            if bundle is not None and bundle.manifest.numeric_id(protocol, tap, precision) == extractor.numeric_id:
+                return cls(bundle, protocol, tap, precision)
         raise CannotRecompute(
             f"the network {extractor.name!r} of that report is not on this machine under its name, or is another one "
             "now (other graph or weights). Give its bundle with --extractor DIR, or see `genmetrics bundles list`."
@@ -143,7 +146,7 @@ class _Recipe:
             bundle=self.bundle,
             protocol=self.protocol,
             tap=self.tap,
-            options=options,
+            options={**options, "precision": self.precision},
             what=what,
         )
 
@@ -202,6 +205,9 @@ def _recipes_between(
         changed = {field: getattr(second.protocol, field) for field in fields}
         recipe = replace(recipe, protocol=replace(recipe.protocol, **changed))
         yield pixels[line], recipe
+    for difference in differences:
+        if difference.line == "precision":
+            yield difference, replace(recipe, precision=second.precision)
 
 
 def _settings(report: Report, keys: Sequence[str]) -> dict[str, dict[str, Any]]:

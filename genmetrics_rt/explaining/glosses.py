@@ -32,6 +32,11 @@ _MEANINGS = {
         "ignored": "images are taken as they are stored",
     },
     "tap": {"features": "the features of the published scores"},
+    "precision": {
+        "fp32": "IEEE float32 throughout",
+        "tf32": "products of the network rounded to 10 bits",
+        "fp16": "convolutions in half precision",
+    },
 }
 _TENSORFLOW, _SYMMETRIC = (1 / 128, -1.0), (2 / 255, -1.0)  # (scale, offset)
 _SCALINGS = (_TENSORFLOW, _SYMMETRIC)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genmetrics_rt.bundle import Bundle, Protocol, load_bundle
+from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.errors import InputError, TooFewImages, UnknownMetric
 from genmetrics_rt.explaining.differences import catalogue_key
 from genmetrics_rt.explaining.recomputing import FeaturePair, features_of, open_images_of
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, ProgressCallback
+from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.fetch import fetch_bundle
+from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import DEFAULT_EXTRACTOR
 from genmetrics_rt.report import Report, Score
 from genmetrics_rt.scoring import Space, report_fingerprint, settings_for
@@ -32,11 +33,12 @@ def protocol_matrix(
     metrics: str | Sequence[str] | None = None,
     device: str = "auto",
     backend: str = "onnx",
+    precision: str = "fp32",
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
     strict: bool = False,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     threads: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, Report]:
@@ -65,8 +67,8 @@ def protocol_matrix(
     if bundle.is_weight_free:  # only once nothing else can be refused
         bundle = fetch_bundle(bundle, progress=progress)
     options = {
-        "device": device, "backend": backend, "num_images": num_images, "seed": seed, "cache": cache,
-        "strict": strict, "batch_size": batch_size, "threads": threads, "progress": progress,
+        "device": device, "backend": backend, "precision": precision, "num_images": num_images, "seed": seed,
+        "cache": cache, "strict": strict, "batch_size": batch_size, "threads": threads, "progress": progress,
     }  # fmt: skip
     reports: dict[str, Report] = {}
     for group in _alike(bundle.manifest.protocols.values()):

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from genmetrics_rt.bundle import Bundle, Protocol
+from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.evaluation import evaluate
-from genmetrics_rt.extraction import DEFAULT_BATCH_SIZE, Progress, ProgressCallback
+from genmetrics_rt.extraction import Progress, ProgressCallback
+from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import Preparation, PreparedSide, side_length
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import Report
@@ -23,7 +24,7 @@ DEFAULTS: Mapping[str, Any] = {
     "seed": 0,
     "cache": True,
     "strict": False,
-    "batch_size": DEFAULT_BATCH_SIZE,
+    "batch_size": None,
     "threads": None,
     "progress": None,
 }
@@ -78,7 +79,8 @@ def features_of(
 ) -> FeaturePair:
     """The features of two opened sides, as `evaluate` computes them.
 
-    ``options`` are all of `DEFAULTS`; ``what`` names this pass to a progress callback, beside the side.
+    ``options`` are all of `DEFAULTS` and ``precision``; ``what`` names this pass to a progress callback, beside the
+    side.
     """
     preparation = Preparation(extractor=bundle, protocol=protocol, tap=tap, **_telling(what, options))
     preparation.choose_extractor(generated, reference)
