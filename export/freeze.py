@@ -101,8 +101,13 @@ def torchscript_bytes(blueprint: Blueprint) -> bytes:
 
 
 def traced(blueprint: Blueprint) -> torch.jit.ScriptModule:
-    """The module as a trace of its example."""
-    return torch.jit.trace(blueprint.module, _arguments(blueprint), check_trace=False)
+    """The module as a trace of its example.
+
+    A trace keeps the settings that convolutions were made under, whatever its host sets later. torch's own would allow
+    TF32, so that the frozen network gave other numbers on CUDA than on a CPU.
+    """
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        return torch.jit.trace(blueprint.module, _arguments(blueprint), check_trace=False)
 
 
 def pt2_bytes(blueprint: Blueprint) -> bytes:

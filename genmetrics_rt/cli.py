@@ -15,6 +15,7 @@ from genmetrics_rt.cli_bundles import bundles_app
 from genmetrics_rt.cli_references import references_app
 from genmetrics_rt.cli_reports import compare, explain, refuse_with_matrix, show_matrix
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.frozen import silence_onnxruntime
 from genmetrics_rt.gate import Condition
 from genmetrics_rt.options import (
     BackendName,
@@ -288,6 +289,7 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal's encoding lacks is no defect
+    silence_onnxruntime()
     try:
         app()
     except OSError as error:  # the commands let none through: it comes from printing the help

@@ -27,6 +27,18 @@ from genmetrics_rt.threads import threads_or_default
 Backend = Literal["onnx", "torchscript"]
 PRECISIONS = ("fp32", "tf32", "fp16")
 
+_silent = False
+
+
+def silence_onnxruntime() -> None:
+    """Nothing of ONNX Runtime's own log on standard error: for a process that is ours alone, as the command's is.
+
+    On CUDA it warns of plug-ins that nobody asked for and of cuDNN plans that it then replaces. Its logger belongs to
+    the whole process, so inside somebody else's it is left alone.
+    """
+    global _silent
+    _silent = True
+
 
 class FrozenGraph(Protocol):
     """A graph that is ready to run. Thread-safe; holds no state between calls."""
@@ -57,9 +69,9 @@ def open_graph(
     device
         ``"auto"`` (CUDA if it works, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
     precision
-        ``"fp32"``, IEEE float32 throughout; ``"tf32"``, products rounded to 10 bits, on CUDA only; ``"fp16"``,
-        convolutions in half precision, with float32 inputs, averages and outputs. The last two move numbers (README),
-        so they are never chosen for you.
+        ``"fp32"``, IEEE float32 throughout; ``"tf32"``, factors rounded to 10 bits, with backend "onnx" on CUDA only;
+        ``"fp16"``, convolutions in half precision, with float32 inputs, averages and outputs. The last two move
+        numbers (README), so they are never chosen for you.
     threads
         Threads inside one call; None is `available_threads`. The TorchScript backend leaves this to torch,
         whose only setting is process-wide.
@@ -97,6 +109,8 @@ def import_onnxruntime() -> Any:
             "onnxruntime is not installed, and the frozen graphs need it. It is not a fixed dependency because its CPU "
             "and GPU packages overwrite each other. Run: pip install 'genmetrics-rt[cpu]'  (or 'genmetrics-rt[gpu]')"
         ) from error
+    if _silent:
+        onnxruntime.set_default_logger_severity(4)  # fatal
     return onnxruntime
 
 
@@ -157,14 +171,17 @@ class TorchScriptGraph:
         name = bundle.file_of_form("torchscript")
         if name is None:
             raise DamagedBundle(f"Bundle {bundle.name!r} holds no TorchScript graph. Use --backend onnx.")
+        if precision == "tf32":
+            raise InputError(
+                "A TorchScript graph has its IEEE convolutions frozen in, so it cannot compute in TF32. "
+                "Use --backend onnx, or --precision fp32 or fp16."
+            )
         kind, index = _parse_device(device)
         if kind == "cuda" and not torch.cuda.is_available():
             raise DeviceUnavailable(f"{device} was asked for, but torch sees no CUDA device. Use --device cpu.")
         if kind == "auto":
             kind = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = "cpu" if kind == "cpu" else f"cuda:{index}"
-        if precision == "tf32":
-            _require_cuda_for_tf32(self.device)
         bundle.require_weights()
         with warnings.catch_warnings():
             # torch deprecates TorchScript; hosts that still load it need no reminder from a guest.
@@ -194,7 +211,7 @@ class TorchScriptGraph:
 
 @contextlib.contextmanager
 def _torch_precision(torch: Any, device: str, precision: str) -> Iterator[None]:
-    """For one call: IEEE float32, TF32 or half precision, whatever the host has set, which is put back."""
+    """For one call: IEEE float32, or half-precision convolutions, whatever the host has set, which is put back."""
     kind = device.split(":")[0]
     half = torch.autocast(kind, torch.float16) if precision == "fp16" else contextlib.nullcontext()
     if kind == "cpu":
@@ -203,11 +220,9 @@ def _torch_precision(torch: Any, device: str, precision: str) -> Iterator[None]:
         return
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32
-    matmul.allow_tf32 = precision == "tf32"
-    # torch lets convolutions use TF32 unless told otherwise.
-    flags = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=precision == "tf32"
-    )
+    matmul.allow_tf32 = False
+    # torch lets convolutions use TF32 unless told otherwise. A trace has been told already; a script has not.
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     try:
         with flags, half:
             yield
