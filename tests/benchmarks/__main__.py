@@ -4,7 +4,11 @@
     python -m tests.benchmarks trace neighbours
 
 Each case is timed inside its process, after imports and after the arrays were made; the best of its repetitions
-counts. Peak memory is that of the process minus what it held before the case began. Ratios compare within this run.
+counts. Peak memory is that of the process minus what it held before the case began; of a command or script that a case
+starts it is all that the process and its descendants hold together. Ratios compare within this run.
+
+Two groups need pytorch-fid and clean-fid; a row whose package is not installed says so. GENMETRICS_BENCH_IMAGES=50
+shrinks the folders of the jobs from 1,000 images, for a try.
 """
 
 from __future__ import annotations
@@ -14,14 +18,20 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+
+from tests.benchmarks.cases_network import BATCH
+from tests.benchmarks.material import FOLDER, IMAGES
+from tests.benchmarks.measuring import CORES, ROOT
 
 
 @dataclass(frozen=True)
 class Row:
-    case: str  # a function of tests.benchmarks.cases
+    case: str  # a function of one of the tests.benchmarks.cases_…
     label: str
     versus: str | None = None  # the case this one is compared with
+    limit: str | None = None  # the case that says what is attainable
 
 
 GROUPS: dict[str, tuple[str, list[Row]]] = {
@@ -64,14 +74,44 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
         ],
     ),
     "extractor": (
-        "Built-in extractor, 2 threads, without decoding",
+        f"Built-in extractor, {CORES} threads, without decoding",
         [Row("extractor", "scattering, 1,024 images")],
+    ),
+    "network": (
+        f"FID Inception, {BATCH} prepared images of 299 × 299, {CORES} threads",
+        [
+            Row("network_limit", "sgemm-derived limit of its convolutions"),
+            Row("network_torch_fidelity", "torch-fidelity, eager", limit="network_limit"),
+            Row("network_pytorch_fid", "pytorch-fid, eager", "network_torch_fidelity", "network_limit"),
+            Row("network_onnx", "genmetrics-rt, onnxruntime", "network_torch_fidelity", "network_limit"),
+            Row("network_torchscript", "genmetrics-rt, TorchScript", "network_torch_fidelity", "network_limit"),
+        ],
+    ),
+    "weights": (
+        "Weights of the FID network, from a file that is here; first image of a new process",
+        [
+            Row("weights_assemble", "genmetrics bundles fetch inception-fid --weights FILE, the whole command"),
+            Row("first_image_torch_fidelity", "torch-fidelity: import, load, first image"),
+            Row("first_image_ours", "genmetrics-rt, the same, batch_size 1", "first_image_torch_fidelity"),
+            Row("first_image_ours_batch", "genmetrics-rt, the same, batch_size 8", "first_image_torch_fidelity"),
+        ],
     ),
     "job": (
         "The whole command, from files, new process, empty cache",
         [
-            Row("job_cached_reference", "1,000 JPEGs of 300 px against a saved reference"),
-            Row("job_two_folders", "two folders of 1,000 JPEGs of 300 px"),
+            Row("job_cached_reference", f"{IMAGES:,} JPEGs of 300 px against a saved reference"),
+            Row("job_two_folders", f"two folders of {IMAGES:,} JPEGs of 300 px"),
+        ],
+    ),
+    "fid_job": (
+        f"FID of two folders of {IMAGES:,} JPEGs of 300 px, from one command or script, new process, empty cache",
+        [
+            Row("job_fid_torch_fidelity", "torch-fidelity"),
+            Row("job_fid_pytorch_fid", "pytorch-fid", "job_fid_torch_fidelity"),
+            Row("job_fid_clean_fid", "clean-fid (legacy_pytorch)", "job_fid_torch_fidelity"),
+            Row("job_fid_ours", "genmetrics-rt", "job_fid_torch_fidelity"),
+            Row("job_three_torch_fidelity", "torch-fidelity, FID + IS + KID"),
+            Row("job_three_ours", "genmetrics-rt, FID + IS + KID", "job_three_torch_fidelity"),
         ],
     ),
     "start": (
@@ -90,26 +130,33 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in GROUPS]
     if unknown:
         sys.exit(f"unknown group {unknown[0]!r}; there are: {', '.join(GROUPS)}")
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}\n")
-    for name in names or list(GROUPS):
-        title, rows = GROUPS[name]
-        print(f"| {title} | seconds | peak MB | ratio | |\n| --- | ---: | ---: | ---: | --- |", flush=True)
-        seconds: dict[str, float] = {}
-        for row in rows:
-            result = measure(row.case)
-            seconds[row.case] = result["seconds"]
-            ratio = f"{seconds[row.versus] / result['seconds']:.1f} ×" if row.versus else ""
-            note = result.get("note", "")
-            print(
-                f"| {row.label} | {result['seconds']:.3g} | {result['megabytes']:.0f} | {ratio} | {note} |", flush=True
-            )
-        print(flush=True)
+    print(f"{platform.machine()}, {CORES} cores, Python {platform.python_version()}\n")
+    with tempfile.TemporaryDirectory(prefix="genmetrics-bench-") as folder:
+        for name in names or list(GROUPS):
+            print_table(*GROUPS[name], folder)
 
 
-def measure(case: str) -> dict:
-    """Run one case in a new process: ``{"seconds", "megabytes", "note"}``."""
-    code = f"from tests.benchmarks import cases; cases.run({case!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+def print_table(title: str, rows: list[Row], folder: str) -> None:
+    print(f"| {title} | seconds | peak MB | ratio | |\n| --- | ---: | ---: | ---: | --- |", flush=True)
+    seconds: dict[str, float] = {}
+    for row in rows:
+        found = measure(row.case, folder)
+        if "missing" in found:
+            print(f"| {row.label} | | | | {found['missing']} is not installed |", flush=True)
+            continue
+        seconds[row.case] = own = found["seconds"]
+        memory = "" if found["megabytes"] is None else f"{found['megabytes']:.0f}"
+        ratio = f"{seconds[row.versus] / own:.1f} ×" if row.versus in seconds else ""
+        share = f", {seconds[row.limit] / own:.0%} of the limit" if row.limit in seconds else ""
+        print(f"| {row.label} | {own:.3g} | {memory} | {ratio} | {found['note']}{share} |", flush=True)
+    print(flush=True)
+
+
+def measure(case: str, folder: str) -> dict:
+    """Run one case in a new process: ``{"seconds", "megabytes", "note"}``, or ``{"missing"}``: a package."""
+    code = f"from tests.benchmarks import measuring; measuring.run({case!r})"
+    environment = {**os.environ, FOLDER: folder}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
     if done.returncode:
         sys.exit(f"{case} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
