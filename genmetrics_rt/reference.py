@@ -132,9 +132,32 @@ class Reference:
             raise FeatureMismatch(
                 f"{self.summary.source}: these statistics were made with {mine.name} ({mine.protocol}, "
                 f"{mine.numeric_id[:12]}), and the other side uses {extractor.name} ({extractor.protocol}, "
-                f"{extractor.numeric_id[:12]}). Numbers from different features mean nothing together. "
-                f"Use --extractor {mine.name}, or make the file again from its images."
+                f"{extractor.numeric_id[:12]}). {_what_differs(mine, extractor)}Numbers from different features mean "
+                f"nothing together. Use {_options_of(mine, extractor)}, or make the file again from its images."
             )
+
+
+def _what_differs(mine: ExtractorSummary, other: ExtractorSummary) -> str:
+    """The lines of one network's recipe that differ, as a sentence; nothing of two networks."""
+    if mine.name != other.name:
+        return ""
+    lines = [line for line in mine.recipe if line in other.recipe and mine.recipe[line] != other.recipe[line]]
+    told = ", ".join(
+        line if line in ("graph", "weights") else f"{line} ({mine.recipe[line]} there, {other.recipe[line]} here)"
+        for line in lines
+    )
+    return f"What differs: {told}. " if told else ""
+
+
+def _options_of(mine: ExtractorSummary, other: ExtractorSummary) -> str:
+    """The options that bring the other side to this file's features."""
+    if mine.name != other.name:
+        return f"--extractor {mine.name}"
+    options = [f"--protocol {mine.protocol}"] if mine.protocol != other.protocol else []
+    for line in ("tap", "precision"):
+        if line in mine.recipe and mine.recipe[line] != other.recipe.get(line, mine.recipe[line]):
+            options.append(f"--{line} {mine.recipe[line]}")
+    return " ".join(options) or f"the {mine.name} that it was made with"
 
 
 def require_npz(path: Path) -> None:

@@ -119,7 +119,9 @@ def write_bundle(folder: Path, graph: onnx.GraphProto, entries: dict) -> None:
 
 def write_manifest(folder: Path, entries: dict) -> None:
     """A manifest for the files that lie in the folder, with their true hashes."""
-    forms = {"graph.onnx": "onnx", "graph.ts": "torchscript", "weights.bin": "weights"}
+    forms = {
+        "graph.onnx": "onnx", "graph.fp16.onnx": "onnx-fp16", "graph.ts": "torchscript", "weights.bin": "weights",
+    }  # fmt: skip
     files = {
         path.name: {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
