@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageCms
 
@@ -27,6 +28,9 @@ GREY = COLOURS[..., 0]
 OPACITY = np.arange(12 * 9, dtype=np.uint8).reshape(12, 9) * 2  # 0 … 214
 WIDE = np.arange(65_536, dtype=np.uint16).reshape(256, 256)  # every 16-bit value once
 WIDE_AS_BYTES = np.rint(WIDE / 257).astype(np.uint8)
+SINCE_PILLOW_13 = pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13, reason="Pillow before 13 calls these files truncated, and so do we"
+)
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -138,17 +142,19 @@ def test_grey_with_alpha() -> None:
     assert (read(encoded) == on_white(grey(GREY), OPACITY)).all()
 
 
-def test_premultiplied_alpha_is_divided_out() -> None:
+@pytest.mark.parametrize(
+    "colours", [COLOURS, pytest.param(GREY[..., None], marks=SINCE_PILLOW_13)], ids=["colour", "grey"]
+)
+def test_premultiplied_alpha_is_divided_out(colours: np.ndarray) -> None:
     opacity = np.full_like(GREY, 128)
-    for colours in (COLOURS, GREY[..., None]):
-        premultiplied = np.rint(colours * (128 / 255)).astype(np.uint8)
-        straight = saved(Image.fromarray(np.dstack([premultiplied, opacity])), "TIFF")
-        tag = struct.pack("<HHIHH", 338, 3, 1, 2, 0)  # ExtraSamples: one, 2 is straight alpha, 1 premultiplied
-        assert straight.count(tag) == 1
-        encoded = straight.replace(tag, struct.pack("<HHIHH", 338, 3, 1, 1, 0))
-        colours = np.broadcast_to(colours, COLOURS.shape)
-        assert np.abs(read(encoded, alpha="drop").astype(int) - colours).max() <= 2  # 8 bits hold no more
-        assert np.abs(read(encoded).astype(int) - on_white(colours, opacity)).max() <= 1
+    premultiplied = np.rint(colours * (128 / 255)).astype(np.uint8)
+    straight = saved(Image.fromarray(np.dstack([premultiplied, opacity])), "TIFF")
+    tag = struct.pack("<HHIHH", 338, 3, 1, 2, 0)  # ExtraSamples: one, 2 is straight alpha, 1 premultiplied
+    assert straight.count(tag) == 1
+    encoded = straight.replace(tag, struct.pack("<HHIHH", 338, 3, 1, 1, 0))
+    colours = np.broadcast_to(colours, COLOURS.shape)
+    assert np.abs(read(encoded, alpha="drop").astype(int) - colours).max() <= 2  # 8 bits hold no more
+    assert np.abs(read(encoded).astype(int) - on_white(colours, opacity)).max() <= 1
 
 
 @pytest.mark.parametrize("depth", [2, 8, 16])
@@ -173,11 +179,15 @@ def test_the_transparent_colour_of_a_colour_png(depth: int) -> None:
     assert read(encoded).tolist() == [[[255, 255, 255], [10, 20, 31]]]
 
 
-def test_cmyk_and_ycbcr_are_converted_plainly() -> None:
-    image = Image.fromarray(COLOURS)
-    for mode, kind in (("CMYK", "TIFF"), ("CMYK", "JPEG"), ("YCbCr", "TIFF")):
-        encoded = saved(image.convert(mode), kind)
-        assert (read(encoded) == np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))).all(), (mode, kind)
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("CMYK", "TIFF"), ("CMYK", "JPEG"), pytest.param("YCbCr", "TIFF", marks=SINCE_PILLOW_13)]
+)
+def test_cmyk_and_ycbcr_are_converted_plainly(mode: str, kind: str) -> None:
+    encoded = saved(Image.fromarray(COLOURS).convert(mode), kind)
+    assert (read(encoded) == np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))).all()
+
+
+def test_black_ink_alone_is_grey() -> None:
     black_ink = np.zeros((2, 2, 4), np.uint8)
     black_ink[..., 3] = 255 - 40  # no colour, this much black
     assert (read(saved(Image.fromarray(black_ink, "CMYK"), "TIFF")) == 40).all()

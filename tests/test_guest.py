@@ -75,7 +75,8 @@ def test_evaluating_opens_no_socket_and_writes_no_telemetry(tmp_path: Path) -> N
     }
     assert python(code, **environment) == "1"
     written = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(tmp_path / "gm")]
-    assert written == []
+    # On a machine with CUDA the driver keeps what it compiles, by itself.
+    assert [path for path in written if not path.is_relative_to(tmp_path / ".nv")] == []
 
 
 def test_the_system_calls_show_no_connection(tmp_path: Path) -> None:
