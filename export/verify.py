@@ -169,7 +169,10 @@ def _forms(bundle: Bundle, blueprint: Blueprint) -> Iterator[tuple[str, Callable
     if name := by_form["torchscript"]:
         yield "torchscript", _torch_runner(_load_torchscript(bundle.read(name)), blueprint)
     if name := by_form["pt2"]:
-        program = torch.export.load(io.BytesIO(bundle.read(name)))
+        with warnings.catch_warnings():
+            # torch 2.11 warns of its own way to read the parameters.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            program = torch.export.load(io.BytesIO(bundle.read(name)))
         yield "pt2", _torch_runner(program.module(), blueprint)
     if by_form["onnx-fp16"]:
         yield "onnx-fp16", open_graph(bundle, device="cpu", precision="fp16", threads=1).run
