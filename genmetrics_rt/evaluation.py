@@ -52,7 +52,8 @@ def evaluate(
     ----------
     generated, reference
         Each a folder, ``.zip``, ``.tar``, ``.npy``/``.npz``, uint8 array (N, H, W, 3), float features (N, D),
-        `Reference`, generator bundle, or the name of a shipped example; see `genmetrics_rt.sides`.
+        `Reference`, statistics that another tool saved (pytorch-fid, ADM, clean-fid, EDM, torch-fidelity), generator
+        bundle, or the name of a shipped example or of a public reference that was fetched; see `genmetrics_rt.sides`.
     extractor
         Feature network: a shipped name or the folder of a bundle. Default: the one that a saved `Reference` was made
         with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``. It never depends on what happens to be cached.
@@ -64,6 +65,8 @@ def evaluate(
         Keys such as ``"fd,kid"`` or ``["precision", "recall"]``; None is all that the features allow.
     device, backend, threads, batch_size
         Where and how the network runs; see `FeatureExtractor`. They move numbers by rounding only.
+    precision
+        ``"fp32"``; ``"tf32"`` and ``"fp16"`` are faster on a GPU and move numbers, so reports name them.
     num_images
         Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
         `Reference` stays whole.
