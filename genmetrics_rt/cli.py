@@ -109,6 +109,9 @@ def evaluate(
     fail_if: Annotated[
         list[str] | None, typer.Option("--fail-if", help="Exit with 1 if this holds: 'kid>0.05'. Repeatable.")
     ] = None,
+    no_intervals: Annotated[
+        bool, typer.Option("--no-intervals", help="Scores alone, without saying how sure they are: faster.")
+    ] = False,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -169,6 +172,7 @@ def evaluate(
             device=device,
             backend=backend,
             precision=precision,
+            intervals=not no_intervals,
             num_images=num_images,
             seed=seed,
             cache=not no_cache,

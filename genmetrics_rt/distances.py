@@ -270,9 +270,14 @@ class Nearest:
 
 
 def squared_radii(points: PointSet, nearest_k: int) -> FloatArray:
+    """(U, k) squared Euclidean distances of each distinct row to its nearest other rows; see `neighbours`."""
+    return neighbours(points, nearest_k)[0]
+
+
+def neighbours(points: PointSet, nearest_k: int) -> tuple[FloatArray, IntArray]:
     """(U, k) squared Euclidean distances of each distinct row to its nearest other rows, ascending: r_k² in column
-    k − 1. Twins count as others. Squared, because the square of a root is not always the number again, and ties have
-    to stay ties.
+    k − 1; and (U, k) which distinct rows those are. Twins count as others. Squared, because the square of a root is not
+    always the number again, and ties have to stay ties.
 
     Raises
     ------
@@ -284,15 +289,16 @@ def squared_radii(points: PointSet, nearest_k: int) -> FloatArray:
         raise TooFewImages(f"nearest_k = {nearest_k} needs at least {nearest_k + 1} rows, not {count}.")
     others = min(nearest_k, len(points) - 1)
     if others == 0:
-        return np.zeros((1, nearest_k))
+        return np.zeros((1, nearest_k)), np.zeros((1, nearest_k), np.intp)
     squared, column = _nearest_others(points, others)
     # Nearest first: the twins of the row itself, at 0; then each neighbour, as often as it occurs.
     twins = points.multiplicity[:, None] - 1
     reached = np.cumsum(np.concatenate([twins, points.multiplicity[column]], axis=1), axis=1)  # (U, 1 + others)
+    steps = np.stack([np.argmax(reached >= k, axis=1) for k in range(1, nearest_k + 1)], axis=1)
     ladder = np.concatenate([np.zeros((len(twins), 1)), squared], axis=1)
-    steps = [np.argmax(reached >= k, axis=1) for k in range(1, nearest_k + 1)]
-    radii: FloatArray = np.take_along_axis(ladder, np.stack(steps, axis=1), axis=1)
-    return radii
+    rows = np.concatenate([np.arange(len(twins))[:, None], column], axis=1)
+    radii: FloatArray = np.take_along_axis(ladder, steps, axis=1)
+    return radii, np.take_along_axis(rows, steps, axis=1)
 
 
 def spans(num_rows: int, num_columns: int, *, upper_half: bool = False) -> list[tuple[slice, slice]]:
@@ -332,19 +338,20 @@ def _nearest_others(points: PointSet, nearest_k: int) -> tuple[FloatArray, IntAr
     return nearest.settle()
 
 
-def _distinct(values: NDArray[Any]) -> tuple[IntArray, IntArray, IntArray]:
-    """(U,) first position of each different row, (N,) which of them each row is, (U,) how often it occurs."""
-    everyone = np.arange(len(values))
+def first_equal(values: NDArray[Any]) -> IntArray:
+    """(N,) position of the first row of (N, D) that equals each: its own, unless it is a twin."""
+    same_as = np.arange(len(values))
     _, group, size = np.unique(np.einsum("ij,ij->i", values, values), return_inverse=True, return_counts=True)
-    twins = np.flatnonzero(size[group] > 1)  # equal rows have equal norms; most rows are alone with theirs
-    if len(twins) == 0:
-        return everyone, everyone, np.ones(len(values), np.intp)
-    same_as = everyone.copy()
     seen: dict[bytes, int] = {}
-    for row in twins:
+    for row in np.flatnonzero(size[group] > 1):  # equal rows have equal norms; most rows are alone with theirs
         digest = hashlib.blake2b(values[row].tobytes(), digest_size=16).digest()
         same_as[row] = seen.setdefault(digest, int(row))
-    first, inverse, multiplicity = np.unique(same_as, return_inverse=True, return_counts=True)
+    return same_as
+
+
+def _distinct(values: NDArray[Any]) -> tuple[IntArray, IntArray, IntArray]:
+    """(U,) first position of each different row, (N,) which of them each row is, (U,) how often it occurs."""
+    first, inverse, multiplicity = np.unique(first_equal(values), return_inverse=True, return_counts=True)
     return first, inverse, multiplicity
 
 

@@ -38,6 +38,7 @@ def evaluate(
     device: str = "auto",
     backend: str = "onnx",
     precision: str = "fp32",
+    intervals: bool = True,
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
@@ -67,6 +68,8 @@ def evaluate(
         Where and how the network runs; see `FeatureExtractor`. They move numbers by rounding only.
     precision
         ``"fp32"``; ``"tf32"`` and ``"fp16"`` are faster on a GPU and move numbers, so reports name them.
+    intervals
+        Say how sure each score is: standard error and 95 % interval by the jackknife, from the same features.
     num_images
         Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
         `Reference` stays whole.
@@ -109,7 +112,7 @@ def evaluate(
     # The reference first: it decides how many samples a generator is asked for.
     of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
     of_generated = preparation.features(generated_side, "generated", samples=of_reference.summary.num_images)
-    return _report(of_generated, of_reference, metrics, preparation, start)
+    return _report(of_generated, of_reference, metrics, preparation, start, intervals)
 
 
 def make_reference(
@@ -184,6 +187,7 @@ class Evaluation:
         device: str = "auto",
         backend: str = "onnx",
         precision: str = "fp32",
+        intervals: bool = True,
         seed: int = 0,
         cache: bool = True,
         strict: bool = False,
@@ -213,7 +217,7 @@ class Evaluation:
         self._preparation.choose_extractor(reference_side, more_images=True)
         self._extractor = self._preparation.open_extractor()
         choose_metrics(metrics, self._preparation.space_of(None))
-        self._metrics = metrics
+        self._metrics, self._intervals = metrics, intervals
         self._reference = self._preparation.features(reference_side, "reference", samples=None)
         self._lock = threading.Lock()
         self._collector = FeatureCollector(seed=seed)
@@ -256,7 +260,7 @@ class Evaluation:
             features = self._collector.result()
         summary = SideSummary(num_images=features.num_images, source="stream", content_hash="")
         generated = PreparedSide(features, self._extractor.summary, summary)
-        return _report(generated, self._reference, self._metrics, self._preparation, self._start)
+        return _report(generated, self._reference, self._metrics, self._preparation, self._start, self._intervals)
 
 
 def _report(
@@ -265,6 +269,7 @@ def _report(
     metrics: str | Sequence[str] | None,
     preparation: Preparation,
     start: float,
+    intervals: bool,
 ) -> Report:
     """Score two finished sides and put words, pictures and provenance around the numbers."""
     if generated.features.dimension != reference.features.dimension:
@@ -281,7 +286,9 @@ def _report(
         published=extractor.published,
     )
     keys = choose_metrics(metrics, space)
-    comparison = Comparison(generated.features, reference.features, extractor.name, preparation.seed, settings)
+    comparison = Comparison(
+        generated.features, reference.features, extractor.name, preparation.seed, settings, intervals
+    )
     scores, curves = score(comparison, keys, extractor, space)
     computed, seconds = generated.computed + reference.computed, generated.seconds + reference.seconds
     neighbours = any(key in keys for key in ("precision", "recall", "density", "coverage"))

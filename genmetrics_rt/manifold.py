@@ -8,14 +8,15 @@ once, with the border in or out, in memory that grows with N and M but not with 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_feature_pair
-from genmetrics_rt.distances import UNDECIDED, Bounds, IntArray, Nearest, PointSet, Tile, spans, squared_radii
+from genmetrics_rt.deletions import SPARE, WithoutEachGroup
+from genmetrics_rt.distances import UNDECIDED, Bounds, IntArray, Nearest, PointSet, Tile, neighbours, spans
 from genmetrics_rt.errors import InputError, TooFewImages
 
 Exact: TypeAlias = Callable[[IntArray, IntArray], FloatArray]  # pairs of rows → squared distances
@@ -32,6 +33,10 @@ class Manifold:
         The largest k that will be asked for.
     realism_k
         The k whose balls `realism` uses; None leaves it out.
+    groups
+        Group of each generated and of each reference row (twins together), for `without_each_group`; None: no groups.
+    asked
+        The (k, border_counts) that it will be asked for.
 
     Attributes
     ----------
@@ -49,7 +54,16 @@ class Manifold:
     FeatureMismatch, TooFewImages, NonFiniteFeatures
     """
 
-    def __init__(self, generated: Any, reference: Any, *, nearest_k: int = 5, realism_k: int | None = None) -> None:
+    def __init__(
+        self,
+        generated: Any,
+        reference: Any,
+        *,
+        nearest_k: int = 5,
+        realism_k: int | None = None,
+        groups: tuple[IntArray, IntArray] | None = None,
+        asked: Collection[tuple[int, bool]] = (),
+    ) -> None:
         g, r = as_feature_pair(generated, reference)
         require_neighbours(nearest_k, len(g), len(r))
         if realism_k is not None and not 1 <= realism_k <= nearest_k:
@@ -58,9 +72,18 @@ class Manifold:
         self.realism_k = realism_k
         self.num_generated, self.num_reference = len(g), len(r)
         of_g, of_r = PointSet(g), PointSet(r)
-        around_g, around_r = squared_radii(of_g, nearest_k), squared_radii(of_r, nearest_k)
-        self.generated_radii: FloatArray = np.sqrt(around_g)[of_g.inverse]
-        self.reference_radii: FloatArray = np.sqrt(around_r)[of_r.inverse]
+        known = min(nearest_k + SPARE, len(g) - 1, len(r) - 1) if groups else nearest_k
+        (around_g, near_g), (around_r, near_r) = neighbours(of_g, known), neighbours(of_r, known)
+        self.generated_radii: FloatArray = np.sqrt(around_g[:, :nearest_k])[of_g.inverse]
+        self.reference_radii: FloatArray = np.sqrt(around_r[:, :nearest_k])[of_r.inverse]
+        self._without: list[dict[tuple[int, bool], WithoutEachGroup]] = [{}, {}]  # balls of reference, of generated
+        if groups:
+            in_g, in_r = (
+                (own[points.first], points.multiplicity) for own, points in zip(groups, (of_g, of_r), strict=True)
+            )
+            for k, border in asked:
+                self._without[0][k, border] = WithoutEachGroup(k, border, near_r, in_r, in_g)
+                self._without[1][k, border] = WithoutEachGroup(k, border, near_g, in_g, in_r)
         self._across(of_g, of_r, around_g, around_r)
 
     def generated_inside(self, nearest_k: int, *, border_counts: bool) -> NDArray[np.bool_]:
@@ -79,6 +102,11 @@ class Manifold:
         """How many (generated row, reference ball that holds it) pairs there are."""
         return int(self._pairs_by_rank[int(border_counts)][: self._checked(nearest_k)].sum())
 
+    def without_each_group(self, nearest_k: int, *, border_counts: bool) -> tuple[WithoutEachGroup, WithoutEachGroup]:
+        """Of the balls around reference rows, and of those around generated ones, as they are without each group."""
+        of_reference, of_generated = self._without
+        return of_reference[nearest_k, border_counts], of_generated[nearest_k, border_counts]
+
     def _checked(self, nearest_k: int) -> int:
         if not 1 <= nearest_k <= self.nearest_k:
             raise InputError(f"This manifold answers k from 1 to {self.nearest_k}, not {nearest_k}.")
@@ -93,8 +121,9 @@ class Manifold:
 
         nearest_reference = Nearest(len(generated), 1, bounds.exact)
         nearest_generated = Nearest(len(reference), 1, swapped)
-        around_reference = _Balls(around_r, reference, generated, bounds.exact)
-        around_generated = _Balls(around_g, generated, reference, swapped)
+        without = [list(of.values()) for of in self._without]
+        around_reference = _Balls(around_r, self.nearest_k, reference, generated, bounds.exact, without[0])
+        around_generated = _Balls(around_g, self.nearest_k, generated, reference, swapped, without[1])
         realism = _Realism(around_r, self.realism_k, reference, len(generated), bounds.exact)
 
         def take(rows: slice, columns: slice) -> None:
@@ -129,8 +158,19 @@ class _Balls:
     that no ball holds the row.
     """
 
-    def __init__(self, squared_radii: FloatArray, owners: PointSet, visitors: PointSet, exact: Exact) -> None:
+    def __init__(
+        self,
+        squared_radii: FloatArray,
+        nearest_k: int,
+        owners: PointSet,
+        visitors: PointSet,
+        exact: Exact,
+        without: Sequence[WithoutEachGroup],
+    ) -> None:
         self._squared = squared_radii  # (owners, K), ascending
+        largest = np.max([nearest_k * np.ones(len(owners), np.intp), *(of.largest_rank for of in without)], axis=0)
+        self._reach = squared_radii[np.arange(len(owners)), largest - 1]  # of the largest ball that matters
+        self._without = without
         self._exact = exact
         self._weights = owners.multiplicity, visitors.multiplicity
         outside = squared_radii.shape[1] + 1
@@ -140,7 +180,7 @@ class _Balls:
 
     def update(self, tile: Tile, visitors: slice, owners: slice, finer: Callable[[], Tile]) -> None:
         """Rank the pairs of one tile (visitors, owners)."""
-        reach = self._squared[owners, -1][None, :]
+        reach = self._reach[owners][None, :]
         pairs = tile.pairs_within(reach)
         if self._num_undecided(tile, pairs, owners.start) > UNDECIDED * max(tile.lower.shape):
             tile = finer()
@@ -174,6 +214,9 @@ class _Balls:
             np.minimum.at(self.owner_rank[border], owner, rank)
             counted = np.bincount(rank - 1, weights=weight, minlength=len(self.pairs_by_rank[border]))
             self.pairs_by_rank[border] += counted
+            for of in self._without:
+                if of.border == bool(border):
+                    of.update(rank, visitor, owner)
 
 
 class _Realism:

@@ -42,6 +42,7 @@ class Score:
     details: Mapping[str, Any] = field(default_factory=dict)  # spread over subsets and the like
     reason: str | None = None
     fingerprint: str = ""  # hash of numeric id, protocol and settings: only like fingerprints may be compared
+    replicates: tuple[float, ...] = ()  # the score without each of some groups of images: for paired tests
 
     def __post_init__(self) -> None:
         what = None if self.value is None else _what_it_is(self.value)
@@ -267,7 +268,8 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
         return SideSummary(**{**entry, "skipped": skipped, "notes": tuple(entry.get("notes", ()))})
 
     def score(entry: Mapping[str, Any]) -> Score:
-        return Score(**{**entry, "interval": tuple(entry["interval"]) if entry["interval"] else None})
+        interval = tuple(entry["interval"]) if entry["interval"] else None
+        return Score(**{**entry, "interval": interval, "replicates": tuple(entry.get("replicates", ()))})
 
     def gallery(entry: Mapping[str, Any]) -> Gallery:
         return Gallery(**{**entry, "thumbnails": tuple(Thumbnail(**t, jpeg=None) for t in entry["thumbnails"])})

@@ -134,6 +134,7 @@ def _worded(
     if shown != key:
         wording = PUBLISHED[key][1](wording)
     number, why_not = (None, reason) if value is None else finite(value.value, value.why_not_finite)
+    uncertainty = value.uncertainty if value and number is not None else None
     return Score(
         key=shown,
         name=f"{wording.title} on {extractor.name} features" if extractor.name != "features" else wording.title,
@@ -143,6 +144,9 @@ def _worded(
         meaning=wording.meaning,
         comparable_with=wording.comparable_with,
         settings=dict(settings),
+        standard_error=uncertainty.standard_error if uncertainty else None,
+        interval=uncertainty.interval if uncertainty else None,
+        replicates=uncertainty.replicates if uncertainty else (),
         details=dict(value.details) if value else {},
         reason=why_not,
         fingerprint=_digest(

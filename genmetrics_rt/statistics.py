@@ -6,6 +6,7 @@ loses four digits already for features with mean 100 and standard deviation 1e-3
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,18 @@ class StatisticsAccumulator:
         covariance = self._moment / (self.num_images - ddof)
         return FeatureStatistics(self._mean.copy(), covariance, self.num_images, ddof)
 
+    def without(self, other: StatisticsAccumulator) -> StatisticsAccumulator:
+        """What is left without the rows of ``other``, which are among ours: the merger undone."""
+        assert self._mean is not None and self._moment is not None
+        assert other._mean is not None and other._moment is not None
+        left = StatisticsAccumulator()
+        left.num_images = self.num_images - other.num_images
+        left._mean = (self.num_images * self._mean - other.num_images * other._mean) / left.num_images
+        delta = other._mean - left._mean
+        left._moment = self._moment - other._moment
+        left._moment -= np.outer(delta * (left.num_images * other.num_images / self.num_images), delta)
+        return left
+
     def _add(self, count: int, mean: FloatArray, moment: FloatArray) -> None:
         if self._mean is None or self._moment is None:
             self.num_images, self._mean, self._moment = count, mean.copy(), moment
@@ -130,3 +143,13 @@ class StatisticsAccumulator:
         accumulator._mean = statistics.mean.copy()
         accumulator._moment = statistics.covariance * (statistics.num_images - statistics.ddof)
         return accumulator
+
+
+def statistics_without_each(features: NDArray[Any], groups: NDArray[np.intp], ddof: int) -> Iterator[FeatureStatistics]:
+    """Mean and covariance of the rows (N, D) without each group (N,), one after another: two covariances at a time."""
+    whole = StatisticsAccumulator()
+    whole.update(features)
+    for group in range(1 + int(groups.max())):
+        own = StatisticsAccumulator()
+        own.update(features[groups == group])
+        yield whole.without(own).result(ddof=ddof)

@@ -119,7 +119,7 @@ FLOORS = {
     1: {"errors", "arrays", "report", "version", "threads", "provenance", "protobuf"},
     2: {"manifest", "bundle", "cache", "download", "onnx_file", "images", "archives", "decode", "sources", "resize",
         "statistics", "features", "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering",
-        "selftest", "checkpoints", "layouts", "assembly", "statistics_files"},
+        "selftest", "checkpoints", "layouts", "assembly", "statistics_files", "uncertainty", "deletions"},
     3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor",
         "fetch", "public_references"},
     4: {"preparation", "evaluation", "explaining"},

@@ -48,7 +48,7 @@ class FeaturePair:
             replace(side, extractor=replace(side.extractor, protocol=protocol), settings=settings)
             for side in (self.generated, self.reference)
         )
-        report = evaluate(*sides, metrics=metrics, seed=seed)
+        report = evaluate(*sides, metrics=metrics, intervals=False, seed=seed)
         runtime = replace(report.runtime, device=self.device, backend=self.backend, notes=self.notes)
         return replace(report, runtime=runtime)
 

@@ -11,16 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.errors import DamagedBundle, TooFewImages
+from genmetrics_rt.features import Features
 from genmetrics_rt.manifold import require_neighbours
 from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
-from genmetrics_rt.metrics.frechet import frechet_distance
+from genmetrics_rt.metrics.frechet import frechet_distance, frechet_without_each_group
 from genmetrics_rt.metrics.inception_score import inception_score
 from genmetrics_rt.metrics.kernel_distance import kernel_distance
 from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value, Wording
 from genmetrics_rt.metrics.prd import prd_curve
 from genmetrics_rt.metrics.precision_recall import precision_recall
 from genmetrics_rt.report import Curve
+from genmetrics_rt.uncertainty import Uncertainty, jackknifed
 
 _SAME = "scores with the same fingerprint (same features, protocol and settings)"
 _SAME_N = _SAME + " and the same numbers of images on both sides"
@@ -35,12 +40,40 @@ def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     )
     few = min(number for number in (generated.num_images, reference.num_images, math.inf) if number is not None)
     details: dict[str, Any] = {"num_generated": generated.num_images, "num_reference": reference.num_images}
+    uncertainty = None
+    if comparison.groups and len(generated.values):
+        rows = reference.values if len(reference.values) else reference.statistics()
+        replicates = frechet_without_each_group(generated.values, rows, comparison.groups, ddof=settings["ddof"])
+        uncertainty, bias = _of_all_rows(value, replicates, generated, reference)
+        details |= {"bias": bias, "without_bias": value - bias}
+        details["without_bias_interval"] = [end - bias for end in uncertainty.interval]
+        if not len(reference.values):
+            details["one_sided"] = "the interval takes the reference's mean and covariance as exact"
     if few <= generated.dimension:
         details["rank_deficient"] = (
             f"{few} images span fewer than the {generated.dimension} dimensions, so the value is exact for these "
             "images but far above that of the model"
         )
-    return Outcome({"fd": Value(value, details)})
+    return Outcome({"fd": Value(value, details, uncertainty)})
+
+
+def _of_all_rows(
+    value: float, replicates: FloatArray, generated: Features, reference: Features
+) -> tuple[Uncertainty, float]:
+    """How sure a distance is, and its bias, where the replicates may come from samples of the rows.
+
+    Deleting a group of G raises a bias of b/N to b/(N(1 − 1/G)), so ``(G − 1)(mean θ_g − θ)`` is the bias (Quenouille
+    1956): the model a + c/N of `frechet_infinity`, read at its end.
+    """
+    count = len(replicates)
+    shares = [
+        len(side.values) / side.num_images for side in (generated, reference) if len(side.values) and side.num_images
+    ]
+    share = max(shares)
+    centre = float(replicates.mean())
+    middle = value if share == 1 else centre  # the bias of a sample is not that of all
+    bias = (count - 1) * (centre - middle)
+    return jackknifed(value, value + np.sqrt(share) * (replicates - centre)), bias
 
 
 def _spatial_frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
@@ -63,18 +96,20 @@ def _kernel(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         degree=settings["degree"],
         coef0=settings["coef0"],
         seed=settings["seed"],
+        groups=comparison.groups_of_rows,
     )
     details = {"std_over_subsets": result.std, "subset_size_used": size}
-    return Outcome({"kid": Value(result.mean, details)})
+    return Outcome({"kid": Value(result.mean, details, result.uncertainty)})
 
 
 def _class_score(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     assert comparison.generated.logits is not None
-    result = inception_score(comparison.generated.logits, **settings)
+    groups = comparison.groups[0] if comparison.groups else None
+    result = inception_score(comparison.generated.logits, **settings, groups=groups)
     details: dict[str, Any] = {"std_over_splits": result.std, "num_classes": comparison.generated.logits.shape[1]}
     if comparison.reference.logits is not None and len(comparison.reference.logits) >= settings["splits"]:
         details["reference_scores"] = inception_score(comparison.reference.logits, **settings).mean
-    return Outcome({"class_score": Value(result.mean, details)})
+    return Outcome({"class_score": Value(result.mean, details, result.uncertainty)})
 
 
 def _precision_recall(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
@@ -87,10 +122,21 @@ def _precision_recall(comparison: Comparison, settings: Mapping[str, Any]) -> Ou
         border_counts=settings["border_counts"],
         manifold=comparison.manifold,
     )
+    of_precision, of_recall = None, None
+    if comparison.groups_of_rows:
+        of_reference, of_generated = comparison.manifold.without_each_group(
+            settings["nearest_k"], border_counts=settings["border_counts"]
+        )
+        of_precision = jackknifed(
+            result.precision, of_reference.share_of_visitors(), bounds=(0, 1), num_trials=len(generated)
+        )
+        of_recall = jackknifed(
+            result.recall, of_generated.share_of_visitors(), bounds=(0, 1), num_trials=len(reference)
+        )
     return Outcome(
         {
-            "precision": Value(result.precision, {"num_generated": len(generated)}),
-            "recall": Value(result.recall, {"num_reference": len(reference)}),
+            "precision": Value(result.precision, {"num_generated": len(generated)}, of_precision),
+            "recall": Value(result.recall, {"num_reference": len(reference)}, of_recall),
         }
     )
 
@@ -106,28 +152,38 @@ def _density_coverage(comparison: Comparison, settings: Mapping[str, Any]) -> Ou
         manifold=comparison.manifold,
     )
     perfect = expected_coverage(len(reference), len(generated), settings["nearest_k"])
+    of_density, of_coverage = None, None
+    if comparison.groups_of_rows:
+        balls, _ = comparison.manifold.without_each_group(
+            settings["nearest_k"], border_counts=settings["border_counts"]
+        )
+        densities = balls.pairs_per_visitor() / settings["nearest_k"]
+        of_density = jackknifed(result.density, densities, bounds=(0, np.inf), num_trials=len(generated))
+        of_coverage = jackknifed(result.coverage, balls.share_of_balls(), bounds=(0, 1), num_trials=len(reference))
     return Outcome(
         {
-            "density": Value(result.density, {"perfect_model": 1.0}),
-            "coverage": Value(result.coverage, {"perfect_model": perfect}),
+            "density": Value(result.density, {"perfect_model": 1.0}, of_density),
+            "coverage": Value(result.coverage, {"perfect_model": perfect}, of_coverage),
         }
     )
 
 
 def _prd(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
-    generated, reference = comparison.equal_rows(settings["max_images"])
+    in_g, in_r = comparison.equal_rows(settings["max_images"])
+    groups = comparison.groups_of_rows
     result = prd_curve(
-        generated,
-        reference,
+        comparison.generated.values[in_g],
+        comparison.reference.values[in_r],
         num_clusters=settings["num_clusters"],
         num_angles=settings["num_angles"],
         num_runs=settings["num_runs"],
         seed=settings["seed"],
+        groups=(groups[0][in_g], groups[1][in_r]) if groups else None,
     )
     details = {
         "best_f1": result.best_f1,
         "total_variation": result.total_variation,
-        "images_per_side": len(generated),
+        "images_per_side": len(in_g),
     }
     curve = Curve(
         key="prd",
@@ -137,7 +193,11 @@ def _prd(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         x=tuple(float(value) for value in result.recall),
         y=tuple(float(value) for value in result.precision),
     )
-    return Outcome({"prd_f8": Value(result.f8, details), "prd_f1_8": Value(result.f1_8, details)}, (curve,))
+    values = {
+        "prd_f8": Value(result.f8, details, result.f8_uncertainty),
+        "prd_f1_8": Value(result.f1_8, details, result.f1_8_uncertainty),
+    }
+    return Outcome(values, (curve,))
 
 
 METRICS: tuple[Metric, ...] = (

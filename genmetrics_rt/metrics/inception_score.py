@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmetrics_rt.arrays import as_features
+from genmetrics_rt.arrays import FloatArray, as_features
+from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import InputError, TooFewImages
 from genmetrics_rt.kernels import NUMPY, Kernels
+from genmetrics_rt.uncertainty import NUM_GROUPS, Uncertainty, jackknifed
 
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """Mean and standard deviation (ddof 0) over the splits, and the score of each."""
+    """Mean and standard deviation (ddof 0) over the splits, the score of each; how sure the mean is."""
 
     mean: float
     std: float
     splits: tuple[float, ...]
+    uncertainty: Uncertainty | None = None
 
 
 def inception_score(
@@ -36,6 +39,7 @@ def inception_score(
     split_rule: str = "floor",
     block_size: int = 5000,
     kernels: Kernels = NUMPY,
+    groups: IntArray | None = None,
 ) -> InceptionScore:
     """``exp(E_x KL(p(y|x) ‖ p(y)))``, with p(y) the mean over each split.
 
@@ -56,6 +60,9 @@ def inception_score(
         ``"ceil"``: parts of ``⌈N/splits⌉`` rows, the last ones shorter or missing (torchmetrics).
         ``"blocks"``: parts of ``block_size`` rows whatever ``splits`` says, the last shorter (guided-diffusion).
 
+    groups : (N,)
+        Of `genmetrics_rt.uncertainty.groups_of`, for a standard error by the jackknife within the splits.
+
     Raises
     ------
     TooFewImages
@@ -70,10 +77,30 @@ def inception_score(
             "Add images, or ask for fewer splits."
         )
     if shuffle:
-        values = values[np.random.RandomState(seed).permutation(len(values))]
+        order = np.random.RandomState(seed).permutation(len(values))
+        values, groups = values[order], None if groups is None else groups[order]
     edges = _edges(len(values), splits, split_rule, block_size)
     scores = [float(np.exp(kernels.kl_divergence(values[a:b]))) for a, b in pairwise(edges)]
-    return InceptionScore(mean=float(np.mean(scores)), std=float(np.std(scores)), splits=tuple(scores))
+    mean, uncertainty = float(np.mean(scores)), None
+    if groups is not None:
+        without = [_without_each_group(values[a:b], groups[a:b]) for a, b in pairwise(edges)]
+        uncertainty = jackknifed(mean, np.mean(without, axis=0), bounds=(1.0, np.inf))
+    return InceptionScore(mean, float(np.std(scores)), tuple(scores), uncertainty)
+
+
+def _without_each_group(logits: FloatArray, groups: IntArray) -> FloatArray:
+    """(G,) the score of one split without each group, from sums over the groups."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_conditional = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    conditional = np.exp(log_conditional)
+    negative = np.sum(conditional * np.where(conditional > 0, log_conditional, 0), axis=1)  # (n,) Σ p ln p
+    member = np.eye(NUM_GROUPS)[groups]  # (n, G)
+    left = np.maximum(len(groups) - member.sum(axis=0), 1)
+    marginal = (conditional.sum(axis=0) - member.T @ conditional) / left[:, None]  # (G, C)
+    positive = marginal > 0
+    entropy = -np.sum(np.where(positive, marginal * np.log(np.where(positive, marginal, 1)), 0), axis=1)
+    scores: FloatArray = np.exp((negative.sum() - member.T @ negative) / left + entropy)
+    return scores
 
 
 def _edges(rows: int, splits: int, rule: str, block_size: int) -> list[int]:

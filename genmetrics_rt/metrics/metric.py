@@ -8,11 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from genmetrics_rt.distances import IntArray
 from genmetrics_rt.features import Features
 from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.report import Curve
+from genmetrics_rt.uncertainty import Uncertainty, groups_of
+
+_BALLS = ("precision", "density")  # catalogue keys of the metrics that look at balls
 
 
 @dataclass
@@ -24,6 +27,27 @@ class Comparison:
     space: str  # the extractor's short name, for names like "Kernel distance on scattering features"
     seed: int
     settings: Mapping[str, Mapping[str, Any]]  # metric key → its settings, defaults and protocol already merged
+    intervals: bool = True  # whether to say how sure each score is
+
+    @cached_property
+    def groups(self) -> tuple[IntArray, IntArray] | None:
+        """The groups of the jackknife, generated and reference; None where they are not wanted or rows are too few.
+
+        Of a side without rows, whose mean and covariance alone are known, an empty array.
+        """
+        if not self.intervals:
+            return None
+        sides = [groups_of(side.values) if len(side.values) else np.zeros(0, np.intp) for side in self._sides]
+        return None if sides[0] is None or sides[1] is None else (sides[0], sides[1])
+
+    @property
+    def groups_of_rows(self) -> tuple[IntArray, IntArray] | None:
+        """The same for metrics that need the rows of both sides."""
+        return self.groups if self.groups and all(len(own) for own in self.groups) else None
+
+    @property
+    def _sides(self) -> tuple[Features, Features]:
+        return self.generated, self.reference
 
     @cached_property
     def manifold(self) -> Manifold:
@@ -35,12 +59,16 @@ class Comparison:
             self.reference.values,
             nearest_k=min(max(of_precision, of_density), few - 1),  # with few images only the smaller k is answered
             realism_k=of_precision if of_precision < few else None,
+            groups=self.groups_of_rows,
+            asked={(int(self.settings[key]["nearest_k"]), bool(self.settings[key]["border_counts"])) for key in _BALLS},
         )
 
-    def equal_rows(self, limit: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """The same number of rows from both sides, at most ``limit``: a seeded sample, drawn where it is needed."""
+    def equal_rows(self, limit: int) -> tuple[IntArray, IntArray]:
+        """Positions of equally many rows of both sides, at most ``limit``: a seeded sample, drawn where needed."""
         size = min(len(self.generated.values), len(self.reference.values), limit)
-        return _sample(self.generated.values, size, self.seed), _sample(self.reference.values, size, self.seed + 1)
+        return _sample(len(self.generated.values), size, self.seed), _sample(
+            len(self.reference.values), size, self.seed + 1
+        )
 
 
 @dataclass(frozen=True)
@@ -49,6 +77,7 @@ class Value:
 
     value: float
     details: Mapping[str, Any] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
     why_not_finite: str = "the value is not a finite number"
 
 
@@ -91,8 +120,7 @@ class Metric:
         return tuple(self.wording)
 
 
-def _sample(rows: NDArray[np.floating], size: int, seed: int) -> NDArray[np.floating]:
-    if len(rows) == size:
-        return rows
-    chosen = np.random.default_rng(seed).choice(len(rows), size, replace=False)
-    return rows[np.sort(chosen)]
+def _sample(count: int, size: int, seed: int) -> IntArray:
+    if count == size:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, size, replace=False))

@@ -5,15 +5,19 @@ al., 2018).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_features
 from genmetrics_rt.clustering import kmeans
+from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
+from genmetrics_rt.uncertainty import NUM_GROUPS, Uncertainty, jackknifed
+
+_CurveOfRun: TypeAlias = tuple[FloatArray, FloatArray, float]  # precision, recall, total variation
 
 _ANGLE_MARGIN = 1e-10  # keeps the slopes finite, as in the reference implementation
 
@@ -34,6 +38,8 @@ class Prd:
     f1_8: float
     best_f1: float
     total_variation: float
+    f8_uncertainty: Uncertainty | None = None
+    f1_8_uncertainty: Uncertainty | None = None
 
 
 def prd_curve(
@@ -44,6 +50,7 @@ def prd_curve(
     num_angles: int = 1001,
     num_runs: int = 10,
     seed: int = 0,
+    groups: tuple[IntArray, IntArray] | None = None,
 ) -> Prd:
     """PRD of two sets of features: k-means on their union, then the curve of the two cluster histograms.
 
@@ -60,6 +67,8 @@ def prd_curve(
         20, 1001 and 10 in the paper.
     seed : int
         Run i uses ``default_rng([seed, i])``.
+    groups : (N,), (N,)
+        Of `genmetrics_rt.uncertainty.groups_of`, for standard errors by the jackknife with the clusters as they are.
 
     Raises
     ------
@@ -83,12 +92,34 @@ def prd_curve(
             f"{len(g)}. Add images."
         )
     union = np.concatenate([g, r])
-    curves = []
+    curves, without = [], [list[_CurveOfRun]() for _ in range(NUM_GROUPS)]
     for run in range(num_runs):
         labels = kmeans(union, num_clusters, np.random.default_rng([seed, run]))
         q, p = (np.bincount(part, minlength=num_clusters) / len(g) for part in (labels[: len(g)], labels[len(g) :]))
         curves.append(_curve(q, p, num_angles))
-    return _read_off(curves)
+        if groups:
+            sides = zip((labels[: len(g)], labels[len(g) :]), groups, strict=True)
+            of_g, of_r = (_histograms_without_each_group(part, own, num_clusters) for part, own in sides)
+            for group in range(NUM_GROUPS):
+                without[group].append(_curve(of_g[group], of_r[group], num_angles))
+    found = _read_off(curves)
+    if not groups:
+        return found
+    left = [_read_off(of_group) for of_group in without]
+    return replace(
+        found,
+        f8_uncertainty=jackknifed(found.f8, [entry.f8 for entry in left], bounds=(0, 1)),
+        f1_8_uncertainty=jackknifed(found.f1_8, [entry.f1_8 for entry in left], bounds=(0, 1)),
+    )
+
+
+def _histograms_without_each_group(labels: IntArray, groups: IntArray, num_clusters: int) -> FloatArray:
+    """(G, clusters) shares of the rows that are not of each group."""
+    counts = np.zeros((NUM_GROUPS, num_clusters))
+    np.add.at(counts, (groups, labels), 1)
+    left = counts.sum(axis=0) - counts
+    shares: FloatArray = left / left.sum(axis=1, keepdims=True)
+    return shares
 
 
 def prd_from_histograms(generated: Any, reference: Any, *, num_angles: int = 1001) -> Prd:
@@ -105,7 +136,7 @@ def prd_from_histograms(generated: Any, reference: Any, *, num_angles: int = 100
     return _read_off([_curve(q, p, num_angles)])
 
 
-def _curve(q: FloatArray, p: FloatArray, num_angles: int) -> tuple[FloatArray, FloatArray, float]:
+def _curve(q: FloatArray, p: FloatArray, num_angles: int) -> _CurveOfRun:
     """Precision, recall and total variation of two histograms."""
     if num_angles < 3:
         raise InputError(f"num_angles is {num_angles}; it must be at least 3.")
@@ -115,7 +146,7 @@ def _curve(q: FloatArray, p: FloatArray, num_angles: int) -> tuple[FloatArray, F
     return np.clip(precision, 0, 1), np.clip(recall, 0, 1), float(np.abs(q - p).sum() / 2)
 
 
-def _read_off(curves: Sequence[tuple[FloatArray, FloatArray, float]]) -> Prd:
+def _read_off(curves: Sequence[_CurveOfRun]) -> Prd:
     precision = np.mean([curve[0] for curve in curves], axis=0)
     recall = np.mean([curve[1] for curve in curves], axis=0)
     return Prd(

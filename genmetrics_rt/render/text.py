@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
@@ -11,9 +12,9 @@ from genmetrics_rt.render.reading import read
 from genmetrics_rt.report import Report, Score
 
 NARROWEST = 40  # columns
-_SIDE_BY_SIDE = 76  # columns from which the meaning stands beside the number instead of below it
+_SIDE_BY_SIDE = 100  # columns from which the meaning stands beside the number instead of below it
 _GAP = "  "
-_NUMBERS = (1, 3)  # the columns of the score table that stand right: value, best
+_WITH_INTERVALS = 76  # columns from which intervals have a column of their own
 
 
 def render_text(report: Report, width: int = 100) -> str:
@@ -78,42 +79,64 @@ def _scores(report: Report, width: int) -> list[str]:
     if not report.scores:
         return []
     scores = list(report.scores.values())
-    names = [words.short_name(score, report)[0] for score in scores]
-    values = [_value(score) for score in scores]
-    directions = ["higher" if score.higher_is_better else "lower" for score in scores]
-    best = ["" if score.best is None else f"{score.best:g}" for score in scores]
-
-    heads = (prose(words.space(report)), "value", "better", "best", "what it says")
-    fixed = max(map(len, [*values, heads[1]])) + len("higher") + max(map(len, [*best, heads[3]])) + 4 * len(_GAP)
+    columns = [
+        _Column(prose(words.space(report)), [words.short_name(score, report)[0] for score in scores]),
+        _Column("value", [_value(score) for score in scores], right=True),
+        _Column("better", ["higher" if score.higher_is_better else "lower" for score in scores]),
+        _Column("best", ["" if score.best is None else f"{score.best:g}" for score in scores], right=True),
+    ]
+    intervals = _Column("95 % interval", [_interval(score) for score in scores], right=True)
+    in_column = width >= _WITH_INTERVALS and any(intervals.cells)
+    if in_column:
+        columns.insert(2, intervals)
     beside = width >= _SIDE_BY_SIDE
-    room = max(12, (30 if beside else width) - (0 if beside else fixed - len(_GAP)))
-    name_width = min(room, max(map(display_width, [*names, heads[0]])))
-    widths = (
-        name_width,
-        max(map(len, [*values, heads[1]])),
-        len("higher"),
-        max(map(len, [*best, heads[3]])),
-        width - name_width - fixed if beside else 0,
-    )
-    lines = row(heads if beside else heads[:4], widths, right=_NUMBERS)
-    lines.append("-" * (width if beside else sum(widths) + 3 * len(_GAP)))
-    for score, name, value, way, ideal in zip(scores, names, values, directions, best, strict=True):
-        told = " ".join(_told(score, report))
-        lines += row((name, value, way, ideal, told)[: 5 if beside else 4], widths, right=_NUMBERS)
+    told = [" ".join(_told(score, report, interval=not in_column)) for score in scores]
+
+    fixed = sum(column.width for column in columns[1:]) + len(_GAP) * (len(columns) - 1)
+    room = max(12, 30 if beside else width - fixed)
+    widths = [min(room, columns[0].width), *(column.width for column in columns[1:])]
+    if beside:
+        columns.append(_Column("what it says", told))
+        widths.append(width - sum(widths) - len(_GAP) * len(widths))
+    right = [place for place, column in enumerate(columns) if column.right]
+    lines = row([column.head for column in columns], widths, right=right)
+    lines.append("-" * (sum(widths) + len(_GAP) * (len(widths) - 1)))
+    for index, text in enumerate(told):
+        lines += row([column.cells[index] for column in columns], widths, right=right)
         if not beside:
-            lines += [_GAP + line for line in wrap(told, width - len(_GAP))]
+            lines += [_GAP + line for line in wrap(text, width - len(_GAP))]
     return lines
 
 
-def _told(score: Score, report: Report) -> list[str]:
+@dataclass(frozen=True)
+class _Column:
+    """Of the score table."""
+
+    head: str
+    cells: Sequence[str]
+    right: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(map(display_width, [*self.cells, self.head]))
+
+
+def _interval(score: Score) -> str:
+    return "" if score.interval is None else " … ".join(map(plain_number, score.interval))
+
+
+def _told(score: Score, report: Report, *, interval: bool) -> list[str]:
     """What stands beside a number: the first sentence of the meaning, or why there is none; then every reservation."""
     if score.value is None:
         return [prose(score.reason or "No reason was given.")]
     facts, notes = words.details(score, report, plain_number)
-    facts = [fact for fact in facts if fact.startswith(("standard deviation", "one subset", "a perfect model"))]
-    beside = [*words.uncertainty(score, plain_number), *facts]
+    facts = [
+        fact for fact in facts if fact.startswith(("standard deviation", "one subset", "a perfect model", "of which"))
+    ]
+    if interval and score.interval is not None:
+        facts.insert(0, f"95 % interval {_interval(score)}")
     first, dot, _ = prose(score.meaning).partition(". ")
-    return [first + dot.rstrip(), *notes, *([f"({'; '.join(beside)})"] if beside else [])]
+    return [first + dot.rstrip(), *notes, *([f"({'; '.join(facts)})"] if facts else [])]
 
 
 def _value(score: Score) -> str:

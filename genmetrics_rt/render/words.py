@@ -25,6 +25,8 @@ _DETAILS = {
     "num_reference": "reference images",
     "reference_scores": "the reference itself scores",
     "best_f1": "best F1 on the curve",
+    "bias": "of which upward bias from few images about",
+    "without_bias": "without it about",
 }
 _ROUNDING = 1e-9  # a Fréchet distance nearer to 0 than this is shown as 0
 _DAMAGED = ("damaged", "cut off", "empty file", "no bytes", "cannot be read")  # in the reasons for skipping an image …
@@ -114,7 +116,7 @@ def uncertainty(score: Score, number: Formatter = number) -> list[str]:
     if score.standard_error is not None:
         parts.append(f"standard error {number(score.standard_error)}")
     if score.interval is not None:
-        parts.append(f"interval {number(score.interval[0])} to {number(score.interval[1])}")
+        parts.append(f"95 % interval {number(score.interval[0])} to {number(score.interval[1])}")
     return parts
 
 
@@ -126,6 +128,8 @@ def details(score: Score, report: Report, number: Formatter = number) -> tuple[l
             facts.append("one subset: all images")
         elif key in ("num_generated", "num_reference") and value is None:
             continue  # the side says that nobody knows
+        elif key == "without_bias_interval":
+            facts[-1] += f" ({number(value[0])} to {number(value[1])})"
         elif isinstance(value, str) and " " in value:
             notes.append(prose(value[:1].upper() + value[1:] + ("" if value.endswith(".") else ".")))
         else:
