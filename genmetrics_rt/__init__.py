@@ -17,6 +17,7 @@ from genmetrics_rt.version import __version__
 
 if TYPE_CHECKING:
     from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
+    from genmetrics_rt.by_class import ByClass, evaluate_by_class
     from genmetrics_rt.errors import (
         BundleError,
         DamagedBundle,
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
     from genmetrics_rt.metrics.kernel_distance import kernel_distance
     from genmetrics_rt.metrics.prd import prd_curve, prd_from_histograms
     from genmetrics_rt.metrics.precision_recall import precision_recall, realism
+    from genmetrics_rt.paired import Difference, paired_difference
     from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
     from genmetrics_rt.reference import Reference, write_statistics
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
     from genmetrics_rt.statistics import FeatureStatistics
     from genmetrics_rt.statistics_files import StatisticsFile, read_statistics
+    from genmetrics_rt.tracking import Track, track
 
 # Public name → the module that defines it.
 _HOMES = {
@@ -62,6 +65,8 @@ _HOMES = {
     "Protocol": "manifest",
     "list_bundles": "bundle",
     "load_bundle": "bundle",
+    "ByClass": "by_class",
+    "evaluate_by_class": "by_class",
     "ReportTable": "explaining.comparing",
     "compare": "explaining.comparing",
     "BundleError": "errors",
@@ -101,6 +106,8 @@ _HOMES = {
     "precision_recall": "metrics.precision_recall",
     "realism": "metrics.precision_recall",
     "protocol_matrix": "explaining.protocol_table",
+    "Difference": "paired",
+    "paired_difference": "paired",
     "PublicReference": "public_references",
     "fetch_reference": "public_references",
     "list_references": "public_references",
@@ -114,14 +121,18 @@ _HOMES = {
     "FeatureStatistics": "statistics",
     "StatisticsFile": "statistics_files",
     "read_statistics": "statistics_files",
+    "Track": "tracking",
+    "track": "tracking",
 }
 
 __all__ = [
     "Bundle",
     "BundleError",
+    "ByClass",
     "Curve",
     "DamagedBundle",
     "DeviceUnavailable",
+    "Difference",
     "EmptySide",
     "Evaluation",
     "Explanation",
@@ -149,12 +160,14 @@ __all__ = [
     "Score",
     "StatisticsFile",
     "TooFewImages",
+    "Track",
     "UnknownMetric",
     "UnreadableInput",
     "__version__",
     "compare",
     "density_coverage",
     "evaluate",
+    "evaluate_by_class",
     "expected_coverage",
     "explain",
     "extract_features",
@@ -168,12 +181,14 @@ __all__ = [
     "load_bundle",
     "load_kernels",
     "make_reference",
+    "paired_difference",
     "prd_curve",
     "prd_from_histograms",
     "precision_recall",
     "protocol_matrix",
     "read_statistics",
     "realism",
+    "track",
     "write_statistics",
 ]
 

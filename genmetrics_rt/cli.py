@@ -6,14 +6,16 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli_bundles import bundles_app
+from genmetrics_rt.cli_paper import report as paper
 from genmetrics_rt.cli_references import references_app
-from genmetrics_rt.cli_reports import compare, explain, refuse_with_matrix, show_matrix
+from genmetrics_rt.cli_reports import compare, explain, refuse_options, show_matrix
+from genmetrics_rt.cli_track import show_by_class, track
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.frozen import silence_onnxruntime
 from genmetrics_rt.gate import Condition
@@ -120,6 +122,15 @@ def evaluate(
     protocol_matrix: Annotated[
         bool, typer.Option("--protocol-matrix", help="The same images under all protocols of the extractor.")
     ] = False,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="A score for each class: a folder is a class, or see the next two.")
+    ] = False,
+    generated_labels: Annotated[
+        str | None, typer.Option("--generated-labels", help="Classes of the generated images: CSV name,class or JSON.")
+    ] = None,
+    reference_labels: Annotated[
+        str | None, typer.Option("--reference-labels", help="The same for the reference.")
+    ] = None,
 ) -> None:
     """Score GENERATED images against REFERENCE images.
 
@@ -131,56 +142,43 @@ def evaluate(
     genmetrics evaluate gen.npy real.npy --metrics fd,kid        your own features (N, D)
     genmetrics evaluate out/ real/ --fail-if 'coverage<0.6'      a gate for CI
     genmetrics evaluate out/ real/ -e inception-fid --protocol-matrix
+    genmetrics evaluate out/ real/ --by-class                    out/cat/, out/dog/ … and real/cat/, …
     """
+    of_one = {"--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if}
     if protocol_matrix:
-        refuse_with_matrix(
-            {"--protocol": protocol, "--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if}
-        )
+        refuse_options("--protocol-matrix makes a report for each protocol", {"--protocol": protocol, **of_one})
+        refuse_options("--protocol-matrix scores whole sides", {"--by-class": by_class})
+    if by_class:
+        refuse_options("--by-class scores each class by itself", of_one)
     conditions = [Condition.parse(text) for text in fail_if or []]
     for condition in conditions:
         condition.require_computed(metrics, published=_published(extractor, tap, (generated, reference)))
     outputs = {"--json": json_file, "--html": html_file, "--markdown": markdown_file}
     require_own_places(outputs, (generated, reference))
+    options: dict[str, Any] = {
+        "extractor": extractor,
+        "tap": tap,
+        "metrics": metrics,
+        "device": device,
+        "backend": backend,
+        "precision": precision,
+        "num_images": num_images,
+        "seed": seed,
+        "cache": not no_cache,
+        "strict": strict,
+        "batch_size": batch_size,
+        "threads": threads,
+    }
     if protocol_matrix:
-        show_matrix(
-            generated,
-            reference,
-            extractor=extractor,
-            tap=tap,
-            metrics=metrics,
-            device=device,
-            backend=backend,
-            precision=precision,
-            num_images=num_images,
-            seed=seed,
-            cache=not no_cache,
-            strict=strict,
-            batch_size=batch_size,
-            threads=threads,
-            quiet=quiet,
-            json_file=json_file,
-        )
+        show_matrix(generated, reference, quiet=quiet, json_file=json_file, **options)
+        return
+    options |= {"protocol": protocol, "intervals": not no_intervals}
+    if by_class:
+        labels = {"generated_labels": generated_labels, "reference_labels": reference_labels}
+        show_by_class(generated, reference, quiet=quiet, json_file=json_file, **labels, **options)
         return
     with progress(quiet) as callback:
-        report = gm.evaluate(
-            generated,
-            reference,
-            extractor=extractor,
-            protocol=protocol,
-            tap=tap,
-            metrics=metrics,
-            device=device,
-            backend=backend,
-            precision=precision,
-            intervals=not no_intervals,
-            num_images=num_images,
-            seed=seed,
-            cache=not no_cache,
-            strict=strict,
-            batch_size=batch_size,
-            threads=threads,
-            progress=callback,
-        )
+        report = gm.evaluate(generated, reference, progress=callback, **options)
     # The answer first, and the files even if nobody reads it: nothing computed is lost.
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
     printed = [option for option, place in outputs.items() if place == "-"]
@@ -268,6 +266,8 @@ def reference(
 
 app.command()(compare)
 app.command()(explain)
+app.command()(track)
+app.command("report")(paper)
 
 
 @app.command()

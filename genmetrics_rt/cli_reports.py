@@ -40,11 +40,11 @@ def compare(
     genmetrics compare A.json B.json
     """
     require_own_places({"--json": json_file}, tuple(reports))
-    files = _named(reports)
+    files = read_reports(reports)
     table = gm.compare(
         {name: report for name, (_, report) in files.items()}, files={n: f for n, (f, _) in files.items()}
     )
-    _give(table.to_text, table.to_dict(), json_file)
+    give(table.to_text, table.to_dict(), json_file)
 
 
 @say_errors
@@ -76,7 +76,7 @@ def explain(
     """
     sides = tuple(side for side in (generated, reference) if side is not None)
     require_own_places({"--json": json_file}, (first, second, *sides))
-    (one, (_, a)), (other, (_, b)) = _named([first, second]).items()
+    (one, (_, a)), (other, (_, b)) = read_reports([first, second]).items()
     with progress(quiet or not sides) as callback:
         explanation = gm.explain(
             a,
@@ -94,18 +94,17 @@ def explain(
             threads=threads,
             progress=callback,
         )
-    _give(explanation.to_text, explanation.to_dict(), json_file)
+    give(explanation.to_text, explanation.to_dict(), json_file)
 
 
-def refuse_with_matrix(given: Mapping[str, object]) -> None:
+def refuse_options(what: str, given: Mapping[str, object]) -> None:
     """Raise `InputError` for options that mean one report. ``given``: option → what the user gave, if anything."""
     for option, value in given.items():
-        if not value:
-            continue
-        raise InputError(
-            f"--protocol-matrix makes a report for each protocol, and {option} is about one. Leave one of them out; "
-            "with --json FILE all reports are written."
-        )
+        if value:
+            raise InputError(
+                f"{what}, and {option} is about one report on all. Leave one of them out; with --json FILE everything "
+                "is written."
+            )
 
 
 def show_matrix(generated: str, reference: str, *, json_file: str | None, quiet: bool, **options: Any) -> None:
@@ -117,10 +116,10 @@ def show_matrix(generated: str, reference: str, *, json_file: str | None, quiet:
         reports = gm.protocol_matrix(generated, reference, progress=callback, **options)
     bundle = gm.load_bundle(options["extractor"] or next(iter(reports.values())).extractor.name)
     titles = {name: protocol.title for name, protocol in bundle.manifest.protocols.items()}
-    _give(lambda *, width: render_matrix(reports, titles, width), matrix_record(reports), json_file)
+    give(lambda *, width: render_matrix(reports, titles, width), matrix_record(reports), json_file)
 
 
-def _give(text: Any, record: Mapping[str, Any], json_file: str | None) -> None:
+def give(text: Any, record: Mapping[str, Any], json_file: str | None) -> None:
     """The answer to standard output, the JSON where it is wanted."""
     written = json_text(record) + "\n"
     try:
@@ -130,16 +129,16 @@ def _give(text: Any, record: Mapping[str, Any], json_file: str | None) -> None:
             write_files({json_file: written})
 
 
-def _named(paths: Sequence[str]) -> dict[str, tuple[str, gm.Report]]:
+def read_reports(paths: Sequence[str]) -> dict[str, tuple[str, gm.Report]]:
     """Short name → (path, report): the file's stem; where two are alike, the generated side; else the path."""
     if len({str(Path(path).expanduser().resolve()) for path in paths}) < len(paths):
         raise InputError("The same report was named twice, and it does not differ from itself. Name two files.")
     reports = [(path, _read(path)) for path in paths]
     for name in (lambda path, _: Path(path).stem, lambda _, report: report.generated.source, lambda path, _: path):
-        named = {name(path, report): (path, report) for path, report in reports}
-        if len(named) == len(reports):
+        by_name = {name(path, report): (path, report) for path, report in reports}
+        if len(by_name) == len(reports):
             break
-    return named
+    return by_name
 
 
 def _read(path: str) -> gm.Report:

@@ -277,7 +277,7 @@ def _report(
             f"{generated.summary.source} has {generated.features.dimension} feature dimensions and "
             f"{reference.summary.source} has {reference.features.dimension}. Both must come from the same network."
         )
-    extractor = _common_extractor(generated.extractor, reference.extractor)
+    extractor = common_extractor(generated.extractor, reference.extractor)
     settings = settings_for(preparation.overrides(), seed=preparation.seed)
     space = Space(
         extractor.name,
@@ -316,7 +316,7 @@ def _report(
     )
 
 
-def _common_extractor(generated: ExtractorSummary, reference: ExtractorSummary) -> ExtractorSummary:
+def common_extractor(generated: ExtractorSummary, reference: ExtractorSummary) -> ExtractorSummary:
     """Whose features both sides are. Only the user knows of given ones, so a number made with them says so."""
     if (generated.numeric_id, generated.protocol) == (reference.numeric_id, reference.protocol):
         return generated

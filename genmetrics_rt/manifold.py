@@ -8,15 +8,25 @@ once, with the border in or out, in memory that grows with N and M but not with 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_feature_pair
-from genmetrics_rt.deletions import SPARE, WithoutEachGroup
-from genmetrics_rt.distances import UNDECIDED, Bounds, IntArray, Nearest, PointSet, Tile, neighbours, spans
+from genmetrics_rt.deletions import SPARE, PairsWithoutEachGroup
+from genmetrics_rt.distances import (
+    UNDECIDED,
+    Bounds,
+    IntArray,
+    Nearest,
+    PointSet,
+    Tile,
+    neighbours,
+    spans,
+    squared_radii,
+)
 from genmetrics_rt.errors import InputError, TooFewImages
 
 Exact: TypeAlias = Callable[[IntArray, IntArray], FloatArray]  # pairs of rows → squared distances
@@ -34,9 +44,10 @@ class Manifold:
     realism_k
         The k whose balls `realism` uses; None leaves it out.
     groups
-        Group of each generated and of each reference row (twins together), for `without_each_group`; None: no groups.
-    asked
-        The (k, border_counts) that it will be asked for.
+        Group of each generated and of each reference row (twins together), for `pairs_without_each_group` at
+        ``nearest_k``; None: no groups.
+    border_counts
+        Of those pairs.
 
     Attributes
     ----------
@@ -62,7 +73,7 @@ class Manifold:
         nearest_k: int = 5,
         realism_k: int | None = None,
         groups: tuple[IntArray, IntArray] | None = None,
-        asked: Collection[tuple[int, bool]] = (),
+        border_counts: bool = False,
     ) -> None:
         g, r = as_feature_pair(generated, reference)
         require_neighbours(nearest_k, len(g), len(r))
@@ -72,18 +83,16 @@ class Manifold:
         self.realism_k = realism_k
         self.num_generated, self.num_reference = len(g), len(r)
         of_g, of_r = PointSet(g), PointSet(r)
-        known = min(nearest_k + SPARE, len(g) - 1, len(r) - 1) if groups else nearest_k
-        (around_g, near_g), (around_r, near_r) = neighbours(of_g, known), neighbours(of_r, known)
-        self.generated_radii: FloatArray = np.sqrt(around_g[:, :nearest_k])[of_g.inverse]
+        around_g = squared_radii(of_g, nearest_k)
+        around_r, near_r = neighbours(of_r, min(nearest_k + SPARE, len(r) - 1) if groups else nearest_k)
+        self.generated_radii: FloatArray = np.sqrt(around_g)[of_g.inverse]
         self.reference_radii: FloatArray = np.sqrt(around_r[:, :nearest_k])[of_r.inverse]
-        self._without: list[dict[tuple[int, bool], WithoutEachGroup]] = [{}, {}]  # balls of reference, of generated
+        self.pairs_without_each_group: PairsWithoutEachGroup | None = None
         if groups:
             in_g, in_r = (
                 (own[points.first], points.multiplicity) for own, points in zip(groups, (of_g, of_r), strict=True)
             )
-            for k, border in asked:
-                self._without[0][k, border] = WithoutEachGroup(k, border, near_r, in_r, in_g)
-                self._without[1][k, border] = WithoutEachGroup(k, border, near_g, in_g, in_r)
+            self.pairs_without_each_group = PairsWithoutEachGroup(nearest_k, border_counts, near_r, in_r, in_g)
         self._across(of_g, of_r, around_g, around_r)
 
     def generated_inside(self, nearest_k: int, *, border_counts: bool) -> NDArray[np.bool_]:
@@ -102,11 +111,6 @@ class Manifold:
         """How many (generated row, reference ball that holds it) pairs there are."""
         return int(self._pairs_by_rank[int(border_counts)][: self._checked(nearest_k)].sum())
 
-    def without_each_group(self, nearest_k: int, *, border_counts: bool) -> tuple[WithoutEachGroup, WithoutEachGroup]:
-        """Of the balls around reference rows, and of those around generated ones, as they are without each group."""
-        of_reference, of_generated = self._without
-        return of_reference[nearest_k, border_counts], of_generated[nearest_k, border_counts]
-
     def _checked(self, nearest_k: int) -> int:
         if not 1 <= nearest_k <= self.nearest_k:
             raise InputError(f"This manifold answers k from 1 to {self.nearest_k}, not {nearest_k}.")
@@ -121,9 +125,9 @@ class Manifold:
 
         nearest_reference = Nearest(len(generated), 1, bounds.exact)
         nearest_generated = Nearest(len(reference), 1, swapped)
-        without = [list(of.values()) for of in self._without]
-        around_reference = _Balls(around_r, self.nearest_k, reference, generated, bounds.exact, without[0])
-        around_generated = _Balls(around_g, self.nearest_k, generated, reference, swapped, without[1])
+        without = self.pairs_without_each_group
+        around_reference = _Balls(around_r, self.nearest_k, reference, generated, bounds.exact, without)
+        around_generated = _Balls(around_g, self.nearest_k, generated, reference, swapped)
         realism = _Realism(around_r, self.realism_k, reference, len(generated), bounds.exact)
 
         def take(rows: slice, columns: slice) -> None:
@@ -165,10 +169,10 @@ class _Balls:
         owners: PointSet,
         visitors: PointSet,
         exact: Exact,
-        without: Sequence[WithoutEachGroup],
+        without: PairsWithoutEachGroup | None = None,
     ) -> None:
         self._squared = squared_radii  # (owners, K), ascending
-        largest = np.max([nearest_k * np.ones(len(owners), np.intp), *(of.largest_rank for of in without)], axis=0)
+        largest = without.largest_rank if without else np.full(len(owners), nearest_k)
         self._reach = squared_radii[np.arange(len(owners)), largest - 1]  # of the largest ball that matters
         self._without = without
         self._exact = exact
@@ -214,9 +218,8 @@ class _Balls:
             np.minimum.at(self.owner_rank[border], owner, rank)
             counted = np.bincount(rank - 1, weights=weight, minlength=len(self.pairs_by_rank[border]))
             self.pairs_by_rank[border] += counted
-            for of in self._without:
-                if of.border == bool(border):
-                    of.update(rank, visitor, owner)
+            if self._without and self._without.border == bool(border):
+                self._without.update(rank, visitor, owner)
 
 
 class _Realism:

@@ -60,6 +60,44 @@ def test_no_winner_is_named_and_noise_is_mentioned() -> None:
     assert "not tested for noise" in text and "*" not in text
 
 
+def with_replicates(value: float, spread: list[float], key: str = "kid") -> gm.Report:
+    made = reports.with_scores({key: value})
+    score = dataclasses.replace(
+        made.scores[key], standard_error=0.01, interval=(value - 0.02, value + 0.02),
+        replicates=tuple(value + entry for entry in spread),
+    )  # fmt: skip
+    return dataclasses.replace(made, scores={**made.scores, key: score})
+
+
+def test_the_best_is_marked_beyond_noise_only() -> None:
+    """What two reports share with one reference drops out: intervals overlap, and yet one is better."""
+    shared = [0.001 * (-1) ** index * index for index in range(20)]
+    own = [shared[index] + 1e-5 * (index % 3) for index in range(20)]
+    table = gm.compare({"a": with_replicates(0.100, shared), "b": with_replicates(0.098, own)})
+    (row,) = [row for row in table.rows if row.key == "kid"]
+    assert row.standing.leader == "b" and row.standing.beyond_noise
+    text = table.to_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("Kernel distance")]
+    assert "0.09800*" in line and "0.1000*" not in line and "best beyond noise" in " ".join(text.split())
+    record = next(row for row in table.to_dict()["rows"] if row["key"] == "kid")
+    assert record["best"] == "b" and record["differences"][0]["p_value"] < 1e-6
+
+    noise = [entry * 3 for entry in reversed(shared)]
+    table = gm.compare({"a": with_replicates(0.100, shared), "b": with_replicates(0.098, noise)})
+    (line,) = [line for line in table.to_text().splitlines() if line.startswith("Kernel distance")]
+    assert line.count("~") == 2
+
+
+def test_nobody_is_best_where_the_question_is_not_fair() -> None:
+    spread = [1e-6 * index for index in range(20)]
+    a, b = with_replicates(0.1, spread), with_replicates(0.2, spread[::-1])
+    other = dataclasses.replace(b, reference=dataclasses.replace(b.reference, content_hash="another"))
+    assert all(row.standing is None for row in gm.compare({"a": a, "b": other}).rows)
+    a, b = with_replicates(1.0, spread, "fd"), with_replicates(2.0, spread[::-1], "fd")
+    fewer = dataclasses.replace(b, generated=dataclasses.replace(b.generated, num_images=10))
+    assert {row.key: row.standing is None for row in gm.compare({"a": a, "b": fewer}).rows}["fd"]
+
+
 def test_unlike_fingerprints_share_no_row() -> None:
     other = reports.report()
     scores = dict(other.scores)
@@ -122,7 +160,7 @@ def test_equal_conditions_give_no_warning() -> None:
     extractor = dataclasses.replace(reports.SCATTERING, label="")
     same = dataclasses.replace(reports.report(), extractor=extractor)
     assert gm.compare({"a": same, "b": same}).notes == (
-        "Differences are not tested for noise: a small one may be chance.",
+        "Without intervals in the reports, differences are not tested for noise: a small one may be chance.",
     )
 
 

@@ -121,9 +121,9 @@ FLOORS = {
         "statistics", "features", "kernels", "frozen_kernels", "frozen", "manifold", "distances", "clustering",
         "selftest", "checkpoints", "layouts", "assembly", "statistics_files", "uncertainty", "deletions"},
     3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor",
-        "fetch", "public_references"},
-    4: {"preparation", "evaluation", "explaining"},
-    5: {"cli", "cli_bundles", "cli_references", "cli_reports", "options", "gate", "terminal", "__main__"},
+        "fetch", "public_references", "paired", "training_run", "class_labels"},
+    4: {"preparation", "evaluation", "explaining", "tracking", "by_class"},
+    5: {"cli", "cli_bundles", "cli_references", "cli_reports", "cli_track", "cli_paper", "options", "gate", "terminal", "__main__"},
 }  # fmt: skip
 
 

@@ -15,11 +15,11 @@ import genmetrics_rt as gm
 from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.metrics.frechet import frechet_without_each_group
 from genmetrics_rt.statistics import FeatureStatistics, statistics_without_each
-from genmetrics_rt.uncertainty import MIN_ROWS, NUM_GROUPS, groups_of, jackknifed
+from genmetrics_rt.uncertainty import MIN_ROWS, NUM_BLOCKS, NUM_DEALS, NUM_GROUPS, blocks_of, groups_of, jackknifed
 
 RNG = np.random.default_rng(0)
 G = RNG.standard_normal((300, 8)) + 0.2
-R = RNG.standard_normal((260, 8))
+R = RNG.standard_normal((280, 8))
 # Twins within a side and across: they stay together, and ties stay ties.
 G[11], G[12], R[5], R[20:24] = G[3], G[3], R[7], G[50]
 GROUPS = groups_of(G), groups_of(R)
@@ -69,22 +69,37 @@ def test_the_ends_stay_in_bounds_and_a_share_of_all_is_not_certain() -> None:
 # Replicates are the scores without each group
 
 
-def test_precision_recall_density_and_coverage() -> None:
-    manifold = Manifold(G, R, nearest_k=5, groups=GROUPS, asked=[(3, True), (5, False)])
-    balls, of_generated = manifold.without_each_group(3, border_counts=True)
-    wider, _ = manifold.without_each_group(5, border_counts=False)
-    found = zip(
-        balls.share_of_visitors(), of_generated.share_of_visitors(), wider.pairs_per_visitor() / 5,
-        wider.share_of_balls(), strict=True,
-    )  # fmt: skip
-    for group, values in enumerate(found):
-        shares, thick = gm.precision_recall(*without(group)), gm.density_coverage(*without(group))
-        expected = (shares.precision, shares.recall, thick.density, thick.coverage)
-        assert values == pytest.approx(expected, abs=1e-12), group
+def test_density() -> None:
+    """With twins within and across the sides, and balls that grow where a neighbour is gone."""
+    manifold = Manifold(G, R, nearest_k=5, groups=GROUPS)
+    found = manifold.pairs_without_each_group.per_visitor() / 5
+    expected = [gm.density_coverage(*without(group)).density for group in range(NUM_GROUPS)]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_shares_by_blocks() -> None:
+    """Each block is a pair of sides of its own, and the error is that of the mean of blocks."""
+    report = gm.evaluate(G.astype(np.float32), R.astype(np.float32), metrics="precision,recall,coverage")
+    values = {"precision": [], "recall": [], "coverage": []}
+    for deal in range(NUM_DEALS):
+        in_g, in_r = blocks_of(G.astype(np.float32), deal), blocks_of(R.astype(np.float32), deal)
+        assert sorted(np.unique(in_g)) == list(range(NUM_BLOCKS)) and (np.bincount(in_r) >= 25).all()
+        of_deal = [(gm.precision_recall(G[in_g == b], R[in_r == b]), gm.density_coverage(G[in_g == b], R[in_r == b]))
+                   for b in range(NUM_BLOCKS)]  # fmt: skip
+        values["precision"].append([shares.precision for shares, _ in of_deal])
+        values["recall"].append([shares.recall for shares, _ in of_deal])
+        values["coverage"].append([thick.coverage for _, thick in of_deal])
+    for key, shares in values.items():
+        expected = np.sqrt(np.mean(np.var(shares, axis=1, ddof=1)) / NUM_BLOCKS)
+        assert report.scores[key].standard_error == pytest.approx(expected, rel=1e-9)
+        spread = np.array(report.scores[key].replicates)
+        count = len(spread)
+        again = np.sqrt((count - 1) / count * np.square(spread - spread.mean()).sum())
+        assert again == pytest.approx(expected, rel=1e-9)  # what a paired test will make of them
 
 
 def test_groups_change_nothing_else_of_a_manifold() -> None:
-    plain, grouped = Manifold(G, R), Manifold(G, R, groups=GROUPS, asked=[(5, True)])
+    plain, grouped = Manifold(G, R), Manifold(G, R, groups=GROUPS, border_counts=True)
     for name in ("generated_radii", "reference_radii", "generated_nearest", "reference_nearest_distance"):
         assert np.array_equal(getattr(plain, name), getattr(grouped, name))
     for k, border in itertools.product(range(1, 6), (False, True)):
@@ -175,7 +190,8 @@ def test_every_score_of_a_report_says_how_sure_it_is() -> None:
     for score in report.scores.values():
         low, high = score.interval
         assert low <= score.value <= high and score.standard_error > 0
-        assert len(score.replicates) == NUM_GROUPS
+        blocks = score.key in ("precision", "recall", "coverage")
+        assert len(score.replicates) == (NUM_BLOCKS * NUM_DEALS if blocks else NUM_GROUPS)
     details = report.scores["fd"].details
     assert details["bias"] > 0 and details["without_bias"] == report.scores["fd"].value - details["bias"]
     assert "95 % interval" in report.to_html() and "95 % interval" in report.to_text() + report.to_markdown()

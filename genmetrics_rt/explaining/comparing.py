@@ -15,6 +15,7 @@ from genmetrics_rt.explaining.differences import (
     recipe_differences,
     scores_by_catalogue,
 )
+from genmetrics_rt.paired import Standing, standing
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
 from genmetrics_rt.render.numbers import count, counted, plain_number
@@ -23,7 +24,11 @@ from genmetrics_rt.render.text import NARROWEST, labelled, row, wrap
 from genmetrics_rt.report import Report, Score, json_text
 
 SCHEMA = "genmetrics.comparison/1"
-NOT_TESTED = "Differences are not tested for noise: a small one may be chance."
+MARKS = (
+    "* is the best beyond noise (paired differences of the same groups of images, 95 %, corrected for the number of "
+    "reports); ~ leads or cannot be told apart from what leads."
+)
+NOT_TESTED = "Without intervals in the reports, differences are not tested for noise: a small one may be chance."
 # Their value depends on the number of images, so that they compare at equal numbers only.
 OF_GENERATED = ("class_score",)
 OF_BOTH_SIDES = ("fd", "sfid", "precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8")
@@ -39,6 +44,7 @@ class ScoreRow:
     higher_is_better: bool
     scores: Mapping[str, Score]  # name of the report → its score
     unlike: tuple[str, ...] = ()  # reports that have this score with another fingerprint
+    standing: Standing[str] | None = None  # who leads beyond noise; None where that is no fair question
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,9 @@ class ReportTable:
                     "values": {name: score.value for name, score in row.scores.items()},
                     "missing": {name: score.reason for name, score in row.scores.items() if score.value is None},
                     "unlike": list(row.unlike),
+                    "intervals": {name: score.interval for name, score in row.scores.items()},
+                    "best": row.standing.leader if row.standing and row.standing.beyond_noise else None,
+                    "differences": _differences(row),
                 }
                 for row in self.rows
             ],
@@ -149,7 +158,7 @@ def compare(reports: Mapping[str, Report], *, files: Mapping[str, str] | None = 
         like = _largest_group(having)
         unlike = [name for name in having if name not in like]
         if len(like) > 1:
-            rows.append(_row(like, unlike, reports))
+            rows.append(_row(like, unlike, reports, key))
         if unlike:
             reason = _why_unlike(next(iter(like)), unlike, key, reports, files)
             refused.setdefault(reason, []).append(shown)
@@ -182,10 +191,33 @@ def _largest_group(having: Mapping[str, Score]) -> dict[str, Score]:
     return max(groups.values(), key=len)
 
 
-def _row(scores: Mapping[str, Score], unlike: Sequence[str], reports: Mapping[str, Report]) -> ScoreRow:
+def _row(scores: Mapping[str, Score], unlike: Sequence[str], reports: Mapping[str, Report], key: str) -> ScoreRow:
     name, score = next(iter(scores.items()))
     title = words.short_name(score, reports[name])[0]
-    return ScoreRow(score.key, title, score.higher_is_better, scores, tuple(unlike))
+    fair = _are_fair([reports[name] for name in scores], key)
+    return ScoreRow(score.key, title, score.higher_is_better, scores, tuple(unlike), standing(scores) if fair else None)
+
+
+def _are_fair(reports: Sequence[Report], key: str) -> bool:
+    """Whether one of these may be called the best: one reference, and equal numbers of images where they matter."""
+    if key not in OF_GENERATED and len({_reference_of(report) for report in reports}) > 1:
+        return False
+    depends = key in OF_GENERATED + OF_BOTH_SIDES
+    return not depends or len({report.generated.num_images for report in reports}) == 1
+
+
+def _reference_of(report: Report) -> str:
+    return report.reference.content_hash or report.reference.source
+
+
+def _differences(row: ScoreRow) -> list[dict[str, Any]]:
+    """The leader minus each other report, with its noise."""
+    if row.standing is None:
+        return []
+    return [
+        {"of": [row.standing.leader, name], **vars(difference), "corrected_p_value": row.standing.p_values[name]}
+        for name, difference in row.standing.differences.items()
+    ]
 
 
 def _why_unlike(
@@ -204,10 +236,9 @@ def _why_unlike(
     return f"{'; '.join(told)}. Run `genmetrics explain {prose(files[name])} {prose(files[unlike[0]])}`."
 
 
-def _notes(reports: Mapping[str, Report], rows: Iterable[ScoreRow]) -> Iterable[str]:
+def _notes(reports: Mapping[str, Report], rows: Sequence[ScoreRow]) -> Iterable[str]:
     keys = {row.key: catalogue_key(row.key) for row in rows}
-    references = {report.reference.content_hash or report.reference.source for report in reports.values()}
-    if len(references) > 1:
+    if len(set(map(_reference_of, reports.values()))) > 1:
         told = ", ".join(f"{name} {_side(report.reference.source)}" for name, report in reports.items())
         yield prose(
             f"The references differ ({told}): a distance to other images is another question. Evaluate all of them "
@@ -217,7 +248,11 @@ def _notes(reports: Mapping[str, Report], rows: Iterable[ScoreRow]) -> Iterable[
     for label in dict.fromkeys(report.extractor.label for report in reports.values() if report.extractor.label):
         having = [name for name, report in reports.items() if report.extractor.label == label]
         yield prose(label if len(having) == len(reports) else f"{', '.join(having)}: {label}")
-    yield NOT_TESTED
+    known = [row.standing is not None and row.standing.noise_known for row in rows]
+    if any(known):
+        yield MARKS
+    if not all(score.interval for row in rows for score in row.scores.values() if score.value is not None):
+        yield NOT_TESTED
 
 
 def _unequal_numbers(reports: Mapping[str, Report], keys: Mapping[str, str]) -> Iterable[str]:
@@ -263,4 +298,7 @@ def _cell(row: ScoreRow, name: str) -> str:
     if name not in row.scores:
         return _ABSENT
     score = row.scores[name]
-    return "none" if score.value is None else words.value(score, plain_number)
+    if score.value is None:
+        return "none"
+    mark = row.standing.mark(name) if row.standing else ""
+    return words.value(score, plain_number) + (mark or (" " if row.standing and row.standing.noise_known else ""))

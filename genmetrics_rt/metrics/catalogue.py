@@ -16,14 +16,14 @@ import numpy as np
 from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.errors import DamagedBundle, TooFewImages
 from genmetrics_rt.features import Features
-from genmetrics_rt.manifold import require_neighbours
+from genmetrics_rt.manifold import Manifold, require_neighbours
 from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
 from genmetrics_rt.metrics.frechet import frechet_distance, frechet_without_each_group
 from genmetrics_rt.metrics.inception_score import inception_score
 from genmetrics_rt.metrics.kernel_distance import kernel_distance
 from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value, Wording
 from genmetrics_rt.metrics.prd import prd_curve
-from genmetrics_rt.metrics.precision_recall import precision_recall
+from genmetrics_rt.metrics.precision_recall import PrecisionRecall, precision_recall
 from genmetrics_rt.report import Curve
 from genmetrics_rt.uncertainty import Uncertainty, jackknifed
 
@@ -122,17 +122,12 @@ def _precision_recall(comparison: Comparison, settings: Mapping[str, Any]) -> Ou
         border_counts=settings["border_counts"],
         manifold=comparison.manifold,
     )
-    of_precision, of_recall = None, None
-    if comparison.groups_of_rows:
-        of_reference, of_generated = comparison.manifold.without_each_group(
-            settings["nearest_k"], border_counts=settings["border_counts"]
-        )
-        of_precision = jackknifed(
-            result.precision, of_reference.share_of_visitors(), bounds=(0, 1), num_trials=len(generated)
-        )
-        of_recall = jackknifed(
-            result.recall, of_generated.share_of_visitors(), bounds=(0, 1), num_trials=len(reference)
-        )
+
+    def shares(manifold: Manifold) -> PrecisionRecall:
+        return precision_recall(None, None, manifold=manifold, **settings)
+
+    of_precision = comparison.of_blocks(result.precision, lambda of: shares(of).precision, len(generated))
+    of_recall = comparison.of_blocks(result.recall, lambda of: shares(of).recall, len(reference))
     return Outcome(
         {
             "precision": Value(result.precision, {"num_generated": len(generated)}, of_precision),
@@ -152,14 +147,16 @@ def _density_coverage(comparison: Comparison, settings: Mapping[str, Any]) -> Ou
         manifold=comparison.manifold,
     )
     perfect = expected_coverage(len(reference), len(generated), settings["nearest_k"])
-    of_density, of_coverage = None, None
-    if comparison.groups_of_rows:
-        balls, _ = comparison.manifold.without_each_group(
-            settings["nearest_k"], border_counts=settings["border_counts"]
-        )
-        densities = balls.pairs_per_visitor() / settings["nearest_k"]
+    of_density = None
+    pairs = comparison.manifold.pairs_without_each_group
+    if pairs:
+        densities = pairs.per_visitor() / settings["nearest_k"]
         of_density = jackknifed(result.density, densities, bounds=(0, np.inf), num_trials=len(generated))
-        of_coverage = jackknifed(result.coverage, balls.share_of_balls(), bounds=(0, 1), num_trials=len(reference))
+    of_coverage = comparison.of_blocks(
+        result.coverage,
+        lambda of: density_coverage(None, None, manifold=of, **settings).coverage,
+        len(reference),
+    )
     return Outcome(
         {
             "density": Value(result.density, {"perfect_model": 1.0}, of_density),

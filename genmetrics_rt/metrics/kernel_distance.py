@@ -58,7 +58,7 @@ def kernel_distance(
         For ``RandomState``, which draws the generated subset first, as torch-fidelity does.
 
     groups : (M,), (N,)
-        Of `genmetrics_rt.uncertainty.groups_of`, for a standard error; see `_uncertainty`.
+        Of `genmetrics_rt.uncertainty.groups_of`, for a standard error; see `uncertainty_of_pairs`.
 
     The spread over subsets of the same images says nothing about other images: it is no standard error.
 
@@ -114,7 +114,7 @@ def kernel_distance(
     uncertainty = None
     if groups and blocks is not None:
         share = max(paired[0] / num_rows[0], paired[1] / num_rows[1])  # of the rows that the value is made of
-        uncertainty = _uncertainty(mean, std / num_subsets**0.5, blocks, groups, share)
+        uncertainty = uncertainty_of_pairs(mean, std / num_subsets**0.5, blocks, groups, share)
     return KernelDistance(mean, std, tuple(values.tolist()), uncertainty)
 
 
@@ -193,7 +193,7 @@ def _sums_over_subsets(
     return sums, blocks
 
 
-def _uncertainty(
+def uncertainty_of_pairs(
     value: float, of_drawing: float, blocks: FloatArray, groups: tuple[IntArray, IntArray], share: float
 ) -> Uncertainty:
     """The standard error of a U-statistic whose units are pairs of a generated and a reference group.

@@ -13,9 +13,7 @@ from genmetrics_rt.distances import IntArray
 from genmetrics_rt.features import Features
 from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.report import Curve
-from genmetrics_rt.uncertainty import Uncertainty, groups_of
-
-_BALLS = ("precision", "density")  # catalogue keys of the metrics that look at balls
+from genmetrics_rt.uncertainty import NUM_BLOCKS, NUM_DEALS, Uncertainty, blocks_of, groups_of, of_blocks
 
 
 @dataclass
@@ -59,9 +57,29 @@ class Comparison:
             self.reference.values,
             nearest_k=min(max(of_precision, of_density), few - 1),  # with few images only the smaller k is answered
             realism_k=of_precision if of_precision < few else None,
-            groups=self.groups_of_rows,
-            asked={(int(self.settings[key]["nearest_k"]), bool(self.settings[key]["border_counts"])) for key in _BALLS},
+            groups=self.groups_of_rows if of_density >= of_precision and of_density < few else None,
+            border_counts=bool(self.settings["density"]["border_counts"]),
         )
+
+    @cached_property
+    def manifolds_of_blocks(self) -> list[list[Manifold]]:
+        """A manifold of each block of both sides, for each way to deal them; empty where rows are too few."""
+        deals = []
+        for deal in range(NUM_DEALS if self.groups_of_rows else 0):
+            in_g, in_r = (blocks_of(side.values, deal) for side in self._sides)
+            if in_g is None or in_r is None:
+                return []
+            sides = [
+                (self.generated.values[in_g == block], self.reference.values[in_r == block])
+                for block in range(NUM_BLOCKS)
+            ]
+            deals.append([Manifold(*pair, nearest_k=self.manifold.nearest_k) for pair in sides])
+        return deals
+
+    def of_blocks(self, value: float, share: Callable[[Manifold], float], num_trials: int) -> Uncertainty | None:
+        """How sure a share is, by that of each block; None where rows are too few."""
+        scores = [[share(manifold) for manifold in deal] for deal in self.manifolds_of_blocks]
+        return of_blocks(value, np.array(scores), num_trials=num_trials) if scores else None
 
     def equal_rows(self, limit: int) -> tuple[IntArray, IntArray]:
         """Positions of equally many rows of both sides, at most ``limit``: a seeded sample, drawn where needed."""

@@ -35,13 +35,20 @@ def render_html(report: Report) -> str:
             sections.provenance(report),
         )
     )
+    return page(title, body, report.version)
+
+
+def page(title: str, body: str, version: str) -> str:
+    """The page around a body of escaped markup: our style and policy, nothing from elsewhere."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
         f'<link rel="icon" href="data:,">\n<title>{escape(title)} – genmetrics</title>\n'
-        f"<style>\n{_style()}</style>\n</head>\n<body>\n<main>\n{body}</main>\n{_footer(report)}</body>\n</html>\n"
+        f"<style>\n{_style()}</style>\n</head>\n<body>\n<main>\n{body}</main>\n"
+        f"<footer><p>Made by genmetrics-rt {escape(version)}. This page is complete in itself: it loads nothing and "
+        "runs no script.</p></footer>\n</body>\n</html>\n"
     )
 
 
@@ -149,13 +156,6 @@ def _meter(score: Score) -> str:
         tick = f'<span class="tick" style="left:{100 * perfect:.1f}%"></span>'
     width = 100 * min(max(score.value, 0.0), 1.0)
     return f'<div class="meter" aria-hidden="true"><span class="bar" style="width:{width:.1f}%"></span>{tick}</div>'
-
-
-def _footer(report: Report) -> str:
-    return (
-        f"<footer><p>Made by genmetrics-rt {escape(report.version)}. This page is complete in itself: it loads nothing "
-        "and runs no script.</p></footer>\n"
-    )
 
 
 def _sentence(text: str) -> str:
