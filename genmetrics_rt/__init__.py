@@ -44,12 +44,18 @@ if TYPE_CHECKING:
     from genmetrics_rt.kernels import Kernels, load_kernels
     from genmetrics_rt.manifest import Manifest, Protocol
     from genmetrics_rt.manifold import Manifold
+    from genmetrics_rt.metrics.alpha_precision import alpha_precision
     from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
+    from genmetrics_rt.metrics.extrapolation import frechet_infinity, inception_score_infinity
     from genmetrics_rt.metrics.frechet import frechet_distance
     from genmetrics_rt.metrics.inception_score import inception_score
     from genmetrics_rt.metrics.kernel_distance import kernel_distance
+    from genmetrics_rt.metrics.ms_ssim import ms_ssim, ms_ssim_diversity
     from genmetrics_rt.metrics.prd import prd_curve, prd_from_histograms
     from genmetrics_rt.metrics.precision_recall import precision_recall, realism
+    from genmetrics_rt.metrics.rbf_distance import rbf_distance
+    from genmetrics_rt.metrics.two_sample import classifier_two_sample, nearest_neighbour_accuracy
+    from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_from_similarity, vendi_score
     from genmetrics_rt.paired import Difference, paired_difference
     from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
     from genmetrics_rt.reference import Reference, write_statistics
@@ -96,6 +102,17 @@ _HOMES = {
     "Kernels": "kernels",
     "load_kernels": "kernels",
     "Manifold": "manifold",
+    "alpha_precision": "metrics.alpha_precision",
+    "frechet_infinity": "metrics.extrapolation",
+    "inception_score_infinity": "metrics.extrapolation",
+    "ms_ssim": "metrics.ms_ssim",
+    "ms_ssim_diversity": "metrics.ms_ssim",
+    "rbf_distance": "metrics.rbf_distance",
+    "classifier_two_sample": "metrics.two_sample",
+    "nearest_neighbour_accuracy": "metrics.two_sample",
+    "mean_pairwise_cosine": "metrics.vendi",
+    "vendi_from_similarity": "metrics.vendi",
+    "vendi_score": "metrics.vendi",
     "density_coverage": "metrics.density_coverage",
     "expected_coverage": "metrics.density_coverage",
     "frechet_distance": "metrics.frechet",
@@ -164,6 +181,8 @@ __all__ = [
     "UnknownMetric",
     "UnreadableInput",
     "__version__",
+    "alpha_precision",
+    "classifier_two_sample",
     "compare",
     "density_coverage",
     "evaluate",
@@ -174,21 +193,30 @@ __all__ = [
     "fetch_bundle",
     "fetch_reference",
     "frechet_distance",
+    "frechet_infinity",
     "inception_score",
+    "inception_score_infinity",
     "kernel_distance",
     "list_bundles",
     "list_references",
     "load_bundle",
     "load_kernels",
     "make_reference",
+    "mean_pairwise_cosine",
+    "ms_ssim",
+    "ms_ssim_diversity",
+    "nearest_neighbour_accuracy",
     "paired_difference",
     "prd_curve",
     "prd_from_histograms",
     "precision_recall",
     "protocol_matrix",
+    "rbf_distance",
     "read_statistics",
     "realism",
     "track",
+    "vendi_from_similarity",
+    "vendi_score",
     "write_statistics",
 ]
 

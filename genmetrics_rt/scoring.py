@@ -26,7 +26,13 @@ _OTHER_NAMES = {
     "class_score": "on the ImageNet Inception the class score goes by its published name, 'is'",
     "sfid": "sFID needs the Inception's spatial tap: add --extractor inception-fid --protocol adm",
     "prd": "ask for 'prd_f8' and 'prd_f1_8'; the curve comes with them",
-    "mmd": "ask for 'kid', the kernel distance",
+    "mmd": "ask for 'kid', the kernel distance, or 'rbf', that with a Gaussian kernel",
+    "cmmd": "CMMD is 'rbf' on CLIP features",
+    "c2st": "ask for 'two_sample', the classifier two-sample test",
+    "fid_inf": "FID∞ is of ImageNet Inception features; on other features ask for 'fd_inf'",
+    "fd_inf": "on the ImageNet Inception it goes by its published name, 'fid_inf'",
+    "is_inf": "IS∞ is of the ImageNet Inception; on other class logits ask for 'class_score_inf'",
+    "class_score_inf": "on the ImageNet Inception it goes by its published name, 'is_inf'",
 }
 
 
@@ -47,13 +53,15 @@ class Space:
     has_spatial: bool = False
     published: bool = False  # scores go by their published names
 
-    def keys(self) -> tuple[str, ...]:
-        """The keys that a report on these features may have."""
+    def keys(self, *, by_default: bool = False) -> tuple[str, ...]:
+        """The keys that a report on these features may have; or those that it has unless others are asked for."""
         return tuple(
             self.shown(key)
             for metric in METRICS
             for key in metric.keys
-            if (self.has_logits or not metric.needs_logits) and (self.has_spatial or not metric.needs_spatial)
+            if (self.has_logits or not metric.needs_logits)
+            and (self.has_spatial or not metric.needs_spatial)
+            and (metric.by_default or not by_default)
         )
 
     def shown(self, key: str) -> str:
@@ -62,13 +70,13 @@ class Space:
 
 
 def choose_metrics(asked: str | Sequence[str] | None, space: Space) -> tuple[str, ...]:
-    """The keys to report: all that these features allow, or those asked for.
+    """The keys to report: those of every report that these features allow, or those asked for.
 
     Raises `UnknownMetric` for a key that does not exist, or not on these features; the message names the right one.
     """
     possible = space.keys()
     if asked is None:
-        return possible
+        return space.keys(by_default=True)
     names = asked.split(",") if isinstance(asked, str) else list(asked)
     keys = [name.strip().lower() for name in names if name.strip()]
     if not keys:
@@ -117,8 +125,11 @@ def score(
 
 
 def report_fingerprint(extractor: ExtractorSummary, settings: Mapping[str, Any]) -> str:
-    """What two reports must share to be comparable at all: features, protocol and the settings of every metric."""
-    return _digest({"numeric_id": extractor.numeric_id, "protocol": extractor.protocol, "settings": settings})
+    """What two reports must share to be comparable at all: features, protocol, and the settings of the metrics that
+    every report has.
+    """
+    always = {key: settings[key] for metric in METRICS if metric.by_default for key in metric.keys}
+    return _digest({"numeric_id": extractor.numeric_id, "protocol": extractor.protocol, "settings": always})
 
 
 def _worded(

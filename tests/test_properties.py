@@ -65,7 +65,11 @@ def test_every_metric_of_the_catalogue_is_in_the_table() -> None:
     from genmetrics_rt.scoring import ALL_KEYS
 
     # Of class logits, and the Fréchet distance of another tap: neither is a function of two sets of features.
-    assert set(METRICS) | {"class_score", "sfid"} == set(ALL_KEYS)
+    neither = {"class_score", "class_score_inf", "sfid"}
+    # Their own test files hold their properties: nothing of this table is promised of them.
+    elsewhere = {"fd_inf", "vendi", "alpha_precision", "beta_recall", "authenticity", "rbf", "two_sample",
+                 "nearest_neighbour"}  # fmt: skip
+    assert set(METRICS) | neither | elsewhere == set(ALL_KEYS)
 
 
 @pytest.mark.parametrize("key", SYMMETRIC)

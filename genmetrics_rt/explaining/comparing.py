@@ -30,8 +30,11 @@ MARKS = (
 )
 NOT_TESTED = "Without intervals in the reports, differences are not tested for noise: a small one may be chance."
 # Their value depends on the number of images, so that they compare at equal numbers only.
-OF_GENERATED = ("class_score",)
-OF_BOTH_SIDES = ("fd", "sfid", "precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8")
+OF_GENERATED = ("class_score", "vendi")
+OF_BOTH_SIDES = (
+    "fd", "sfid", "precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8", "alpha_precision", "beta_recall",
+    "authenticity", "rbf", "two_sample", "nearest_neighbour",
+)  # fmt: skip
 _UNLIKE, _ABSENT = "≠", "–"
 
 

@@ -22,13 +22,11 @@ from genmetrics_rt.metrics.frechet import frechet_distance, frechet_without_each
 from genmetrics_rt.metrics.inception_score import inception_score
 from genmetrics_rt.metrics.kernel_distance import kernel_distance
 from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value, Wording
+from genmetrics_rt.metrics.on_request import ON_REQUEST, PUBLISHED_ON_REQUEST, SAME, SAME_N
 from genmetrics_rt.metrics.prd import prd_curve
 from genmetrics_rt.metrics.precision_recall import PrecisionRecall, precision_recall
 from genmetrics_rt.report import Curve
 from genmetrics_rt.uncertainty import Uncertainty, jackknifed
-
-_SAME = "scores with the same fingerprint (same features, protocol and settings)"
-_SAME_N = _SAME + " and the same numbers of images on both sides"
 
 
 def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
@@ -206,7 +204,7 @@ METRICS: tuple[Metric, ...] = (
                 "It sees lost quality and lost variety alike and does not say which.",
                 higher_is_better=False,
                 best=0.0,
-                comparable_with=_SAME_N + "; it is biased upward by about 1/N",
+                comparable_with=SAME_N + "; it is biased upward by about 1/N",
             )
         },
         defaults={"ddof": 1},
@@ -221,7 +219,7 @@ METRICS: tuple[Metric, ...] = (
                 "structure that pooled features average away.",
                 higher_is_better=False,
                 best=0.0,
-                comparable_with=_SAME_N + "; it is biased upward by about 1/N",
+                comparable_with=SAME_N + "; it is biased upward by about 1/N",
             )
         },
         defaults={"ddof": 1},
@@ -238,7 +236,7 @@ METRICS: tuple[Metric, ...] = (
                 "sides cannot be told apart.",
                 higher_is_better=False,
                 best=0.0,
-                comparable_with=_SAME + "; numbers of images may differ, since it is unbiased",
+                comparable_with=SAME + "; numbers of images may differ, since it is unbiased",
             )
         },
         defaults={"num_subsets": 100, "subset_size": 1000, "degree": 3, "coef0": 1.0, "seed": 2020},
@@ -252,7 +250,7 @@ METRICS: tuple[Metric, ...] = (
                 "the reference, so it sees neither copies nor lost variety inside a class.",
                 higher_is_better=True,
                 best=None,
-                comparable_with=_SAME + "; never with a published Inception Score, whose classes are ImageNet's",
+                comparable_with=SAME + "; never with a published Inception Score, whose classes are ImageNet's",
             )
         },
         defaults={"splits": 10, "shuffle": True, "seed": 2020, "split_rule": "floor", "block_size": 5000},
@@ -266,14 +264,14 @@ METRICS: tuple[Metric, ...] = (
                 meaning="The share of generated images that look like some reference image: fidelity.",
                 higher_is_better=True,
                 best=1.0,
-                comparable_with=_SAME_N,
+                comparable_with=SAME_N,
             ),
             "recall": Wording(
                 title="Recall",
                 meaning="The share of reference images that the generated ones reach: variety.",
                 higher_is_better=True,
                 best=1.0,
-                comparable_with=_SAME_N,
+                comparable_with=SAME_N,
             ),
         },
         defaults={"nearest_k": 3, "border_counts": True},
@@ -287,7 +285,7 @@ METRICS: tuple[Metric, ...] = (
                 "reference image cannot inflate. A perfect model gets about 1; it can exceed 1.",
                 higher_is_better=True,
                 best=1.0,
-                comparable_with=_SAME_N,
+                comparable_with=SAME_N,
             ),
             "coverage": Wording(
                 title="Coverage",
@@ -295,7 +293,7 @@ METRICS: tuple[Metric, ...] = (
                 "images cannot inflate.",
                 higher_is_better=True,
                 best=1.0,
-                comparable_with=_SAME_N,
+                comparable_with=SAME_N,
             ),
         },
         defaults={"nearest_k": 5, "border_counts": False},
@@ -309,20 +307,21 @@ METRICS: tuple[Metric, ...] = (
                 "two distributions.",
                 higher_is_better=True,
                 best=1.0,
-                comparable_with=_SAME_N,
+                comparable_with=SAME_N,
             ),
             "prd_f1_8": Wording(
                 title="PRD F1/8 (weighs precision)",
                 meaning="How much of what is generated belongs to the reference, read off the same curve.",
                 higher_is_better=True,
                 best=1.0,
-                comparable_with=_SAME_N,
+                comparable_with=SAME_N,
             ),
         },
         defaults={"num_clusters": 20, "num_angles": 1001, "num_runs": 10, "max_images": 10_000},
         compute=_prd,
         takes_seed=True,
     ),
+    *ON_REQUEST,
 )
 
 
@@ -334,9 +333,10 @@ PUBLISHED: Mapping[str, tuple[str, Callable[[Wording], Wording]]] = {
         lambda wording: replace(
             wording,
             title="Inception Score (IS)",
-            comparable_with=_SAME + "; published scores at the same number of images, splits and protocol",
+            comparable_with=SAME + "; published scores at the same number of images, splits and protocol",
         ),
     ),
+    **PUBLISHED_ON_REQUEST,
 }
 
 

@@ -132,6 +132,7 @@ class Metric:
     needs_spatial: bool = False  # only where the protocol collects the network's spatial tap
     needs_rows: bool = True  # False: mean and covariance are enough
     takes_seed: bool = False  # the seed of the evaluation becomes its setting "seed"
+    by_default: bool = True  # False: only where it is asked for by name
 
     @property
     def keys(self) -> tuple[str, ...]:

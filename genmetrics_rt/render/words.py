@@ -25,6 +25,8 @@ _DETAILS = {
     "num_reference": "reference images",
     "reference_scores": "the reference itself scores",
     "best_f1": "best F1 on the curve",
+    "mean_cosine": "mean cosine of two images",
+    "mean_cosine_of_reference": "of two of the reference",
     "bias": "of which upward bias from few images about",
     "without_bias": "without it about",
 }
