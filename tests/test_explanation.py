@@ -121,6 +121,30 @@ def test_steps_lead_from_one_report_to_the_other(
         assert attribution.steps[0].before["fd"] != attribution.steps[0].after["fd"]
 
 
+def test_a_gap_is_parted_into_recipe_images_and_noise(
+    six: Path, sides: tuple[Path, Path], made: dict, tmp_path: Path
+) -> None:
+    """The same images: all recipe. Other images by one recipe: no recipe, and noise by the paired jackknife."""
+    same = gm.explain(made["tf1"], made["pytorch-fid"], generated=sides[0], reference=sides[1], extractor=six)
+    assert {gap.key for gap in same.gaps} >= {"fd", "kid"} and all(gap.images == 0 for gap in same.gaps)
+    assert "all of it the recipe" in same.to_text()
+
+    others = [makers.image_folder(tmp_path / str(seed), COUNT, seed=seed, size=24) for seed in (3, 4)]
+    first, second = (gm.evaluate(other, sides[1], extractor=six, metrics="fid,kid") for other in others)
+    alike = gm.explain(first, second)
+    for gap in alike.gaps:
+        assert gap.recipe == 0.0 and gap.images == gap.total and gap.noise > 0 and gap.beyond_noise is False
+    assert "within their noise" in " ".join(alike.to_text().split())
+
+    third = gm.evaluate(others[1], sides[1], extractor=six, protocol="pytorch-fid", metrics="fid,kid")
+    unlike = gm.explain(first, third)
+    assert all(gap.recipe is None and gap.images is None for gap in unlike.gaps)
+    parted = gm.explain(first, third, generated=others[0], reference=sides[1], extractor=six)
+    for gap in parted.gaps:
+        assert gap.total == pytest.approx(gap.recipe + gap.images) and gap.recipe != 0
+    assert parted.to_dict()["gaps"][0]["noise"] == parted.gaps[0].noise
+
+
 def test_another_network_is_one_step(six: Path, tiny: Path, sides: tuple[Path, Path], made: dict) -> None:
     other = gm.evaluate(*sides, extractor="scattering")
     explanation = gm.explain(made["tf1"], other, generated=sides[0], reference=sides[1], extractor=six)

@@ -11,6 +11,7 @@ from genmetrics_rt.explaining import glosses
 from genmetrics_rt.explaining.attribution import Attribution, CannotRecompute, agree, attribute
 from genmetrics_rt.explaining.comparing import OF_BOTH_SIDES, OF_GENERATED
 from genmetrics_rt.explaining.differences import Difference, differing, recipe_differences, scores_by_catalogue
+from genmetrics_rt.explaining.gaps import Gap, gaps
 from genmetrics_rt.preparation import GIVEN
 from genmetrics_rt.report import Report, Score, json_text
 
@@ -39,6 +40,7 @@ class Explanation:
     scores: tuple[SharedScore, ...]
     sides: tuple[Difference, ...]  # other images, other numbers of them, other files skipped
     runtime: tuple[Difference, ...]  # moves numbers by rounding only
+    gaps: tuple[Gap, ...] = ()  # of the scores that differ: recipe, other images, noise
     attribution: Attribution | None = None  # where the images were given
     not_recomputed: str = ""  # why there is none although they were
 
@@ -61,6 +63,7 @@ class Explanation:
             "scores": [{**asdict(score), "settings": _with_words(score.settings)} for score in self.scores],
             "sides": [asdict(difference) for difference in self.sides],
             "runtime": [asdict(difference) for difference in self.runtime],
+            "gaps": [asdict(gap) for gap in self.gaps],
             "attribution": asdict(self.attribution) if self.attribution else None,
             "not_recomputed": self.not_recomputed or None,
         }
@@ -121,6 +124,7 @@ def explain(
         scores=scores,
         sides=sides,
         runtime=_runtime_differences(a, b),
+        gaps=tuple(gaps(a, b, recipe, _are_the_same_images(a, b), attribution)),
         attribution=attribution,
         not_recomputed=not_recomputed,
     )
@@ -133,6 +137,12 @@ def _shared_scores(a: Report, b: Report) -> tuple[SharedScore, ...]:
 
     of_b = scores_by_catalogue(b)
     return tuple(shared(key, score, of_b[key]) for key, score in scores_by_catalogue(a).items() if key in of_b)
+
+
+def _are_the_same_images(a: Report, b: Report) -> bool:
+    """Whether both reports are known to be of the same images on both sides."""
+    pairs = [(getattr(a, what).content_hash, getattr(b, what).content_hash) for what in ("generated", "reference")]
+    return all(first and first == second for first, second in pairs)
 
 
 def _side_differences(a: Report, b: Report) -> Iterator[Difference]:

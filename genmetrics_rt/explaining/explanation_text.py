@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.explaining.attribution import Attribution, Step, Values
     from genmetrics_rt.explaining.differences import Difference
     from genmetrics_rt.explaining.explanation import Explanation, SharedScore
+    from genmetrics_rt.explaining.gaps import Gap
 
 NARROWEST = 60  # columns: two values, an arrow and their difference stand in one line
 _INDENT = "  "
@@ -37,6 +38,7 @@ def render_explanation(explanation: Explanation, width: int = 100) -> str:
         _section("The sides", explanation.sides, names, width),
         _section("What moves numbers by rounding only", explanation.runtime, names, width),
         _scores(explanation.scores, names, width),
+        _gaps(explanation, width),
         wrap(prose(explanation.not_recomputed), width),
         _steps(explanation.attribution, explanation.scores, names, width) if explanation.attribution else [],
     ]
@@ -104,6 +106,39 @@ def _scores(scores: Sequence[SharedScore], names: tuple[str, str], width: int) -
         for score in scores
     ]
     return number_table("score", [*map(_source, names), "change"], cells, width)
+
+
+def _gaps(explanation: Explanation, width: int) -> list[str]:
+    """A sentence for each score whose gap is more than the change of the table tells."""
+    shown = {score.key: score.shown for score in explanation.scores}
+    lines: list[str] = []
+    for gap in explanation.gaps:
+        lines += row((shown[gap.key], _gap(gap)), (10, width - 14))
+    return ["Where the gaps come from", *(_INDENT + line for line in lines)] if lines else []
+
+
+def _gap(gap: Gap) -> str:
+    if gap.images == 0:
+        return f"{_signed(gap.total)}, all of it the recipe: the images are the same."
+    if gap.recipe is None:
+        told = (
+            f"{_signed(gap.total)}, of recipe and images together; give the images (--generated, --reference) to part "
+            "them"
+        )
+    elif gap.recipe == 0:
+        told = f"{_signed(gap.total)}, from other images"
+    else:
+        told = f"{_signed(gap.total)}: {_signed(gap.recipe)} recipe, {_signed(gap.images)} other images"
+    if gap.noise is None:
+        return f"{told}; how much of it is noise is not known (no intervals)."
+    if gap.beyond_noise is None:
+        return f"{told}; the images' noise has a standard error of {gap.noise:.3g}."
+    verdict = "beyond" if gap.beyond_noise else "within"
+    return f"{told}, {verdict} their noise (standard error {gap.noise:.3g})."
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.4g}"
 
 
 def _steps(attribution: Attribution, scores: Sequence[SharedScore], names: tuple[str, str], width: int) -> list[str]:
