@@ -21,8 +21,9 @@ PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    makers.image_folder(tmp_path / "out", 40, seed=1)
-    makers.image_folder(tmp_path / "real", 60, seed=2)
+    for seed, (side, count) in enumerate((("out", 20), ("real", 30))):
+        for label in ("cat", "dog"):
+            makers.image_folder(tmp_path / side / label, count, seed=2 * seed + (label == "dog"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
