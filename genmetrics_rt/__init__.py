@@ -18,6 +18,9 @@ from genmetrics_rt.version import __version__
 if TYPE_CHECKING:
     from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
     from genmetrics_rt.by_class import ByClass, evaluate_by_class
+    from genmetrics_rt.copying.finding import find_copies
+    from genmetrics_rt.copying.published import auth_pct, ct_score, fld, mifid
+    from genmetrics_rt.copying.report import CopyReport
     from genmetrics_rt.errors import (
         BundleError,
         DamagedBundle,
@@ -123,6 +126,12 @@ _HOMES = {
     "precision_recall": "metrics.precision_recall",
     "realism": "metrics.precision_recall",
     "protocol_matrix": "explaining.protocol_table",
+    "find_copies": "copying.finding",
+    "auth_pct": "copying.published",
+    "ct_score": "copying.published",
+    "fld": "copying.published",
+    "mifid": "copying.published",
+    "CopyReport": "copying.report",
     "Difference": "paired",
     "paired_difference": "paired",
     "PublicReference": "public_references",
@@ -146,6 +155,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "ByClass",
+    "CopyReport",
     "Curve",
     "DamagedBundle",
     "DeviceUnavailable",
@@ -182,8 +192,10 @@ __all__ = [
     "UnreadableInput",
     "__version__",
     "alpha_precision",
+    "auth_pct",
     "classifier_two_sample",
     "compare",
+    "ct_score",
     "density_coverage",
     "evaluate",
     "evaluate_by_class",
@@ -192,6 +204,8 @@ __all__ = [
     "extract_features",
     "fetch_bundle",
     "fetch_reference",
+    "find_copies",
+    "fld",
     "frechet_distance",
     "frechet_infinity",
     "inception_score",
@@ -203,6 +217,7 @@ __all__ = [
     "load_kernels",
     "make_reference",
     "mean_pairwise_cosine",
+    "mifid",
     "ms_ssim",
     "ms_ssim_diversity",
     "nearest_neighbour_accuracy",

@@ -12,6 +12,7 @@ import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli_bundles import bundles_app
+from genmetrics_rt.cli_copies import copies
 from genmetrics_rt.cli_paper import report as paper
 from genmetrics_rt.cli_references import references_app
 from genmetrics_rt.cli_reports import compare, explain, refuse_options, show_matrix
@@ -266,6 +267,7 @@ def reference(
 
 app.command()(compare)
 app.command()(explain)
+app.command()(copies)
 app.command()(track)
 app.command("report")(paper)
 

@@ -1,0 +1,1 @@
+"""Copies and leaks: whether a model repeats its training images, and whether the training set holds its own test."""
