@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
     from genmetrics_rt.by_class import ByClass, evaluate_by_class
     from genmetrics_rt.copying.finding import find_copies
-    from genmetrics_rt.copying.published import auth_pct, ct_score, fld, mifid
+    from genmetrics_rt.copying.likelihood import fld
+    from genmetrics_rt.copying.published import auth_pct, ct_score, mifid
     from genmetrics_rt.copying.report import CopyReport
     from genmetrics_rt.errors import (
         BundleError,
@@ -129,7 +130,7 @@ _HOMES = {
     "find_copies": "copying.finding",
     "auth_pct": "copying.published",
     "ct_score": "copying.published",
-    "fld": "copying.published",
+    "fld": "copying.likelihood",
     "mifid": "copying.published",
     "CopyReport": "copying.report",
     "Difference": "paired",

@@ -115,6 +115,10 @@ def evaluate(
     no_intervals: Annotated[
         bool, typer.Option("--no-intervals", help="Scores alone, without saying how sure they are: faster.")
     ] = False,
+    ladder: Annotated[
+        bool,
+        typer.Option("--ladder", help="To which damage of the reference a score corresponds; slow the first time."),
+    ] = False,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -148,9 +152,9 @@ def evaluate(
     of_one = {"--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if}
     if protocol_matrix:
         refuse_options("--protocol-matrix makes a report for each protocol", {"--protocol": protocol, **of_one})
-        refuse_options("--protocol-matrix scores whole sides", {"--by-class": by_class})
+        refuse_options("--protocol-matrix scores whole sides", {"--by-class": by_class, "--ladder": ladder})
     if by_class:
-        refuse_options("--by-class scores each class by itself", of_one)
+        refuse_options("--by-class scores each class by itself", {**of_one, "--ladder": ladder})
     conditions = [Condition.parse(text) for text in fail_if or []]
     for condition in conditions:
         condition.require_computed(metrics, published=_published(extractor, tap, (generated, reference)))
@@ -179,7 +183,7 @@ def evaluate(
         show_by_class(generated, reference, quiet=quiet, json_file=json_file, **labels, **options)
         return
     with progress(quiet) as callback:
-        report = gm.evaluate(generated, reference, progress=callback, **options)
+        report = gm.evaluate(generated, reference, ladder=ladder, progress=callback, **options)
     # The answer first, and the files even if nobody reads it: nothing computed is lost.
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
     printed = [option for option, place in outputs.items() if place == "-"]

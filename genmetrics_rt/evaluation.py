@@ -17,11 +17,12 @@ from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.galleries import build_galleries
 from genmetrics_rt.manifest import Protocol
+from genmetrics_rt.meaning import with_floors, with_ladder
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_features, side_length
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
-from genmetrics_rt.report import ExtractorSummary, Report, Runtime, SideSummary
+from genmetrics_rt.report import ExtractorSummary, LadderScale, Report, Runtime, SideSummary
 from genmetrics_rt.scoring import Space, choose_metrics, report_fingerprint, score, settings_for
 from genmetrics_rt.sides import FeatureRows, open_side
 from genmetrics_rt.version import __version__
@@ -39,6 +40,7 @@ def evaluate(
     backend: str = "onnx",
     precision: str = "fp32",
     intervals: bool = True,
+    ladder: bool = False,
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
@@ -69,7 +71,11 @@ def evaluate(
     precision
         ``"fp32"``; ``"tf32"`` and ``"fp16"`` are faster on a GPU and move numbers, so reports name them.
     intervals
-        Say how sure each score is: standard error and 95 % interval by the jackknife, from the same features.
+        Say how sure each score is, by standard error and 95 % interval, and what a perfect model would score: from
+        the same features.
+    ladder
+        Say to which known damage of the reference (blur, noise, JPEG, modes left out) each score corresponds. Runs the
+        network on damaged reference images, once for each reference: about ten times as many as there are.
     num_images
         Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
         `Reference` stays whole.
@@ -112,7 +118,7 @@ def evaluate(
     # The reference first: it decides how many samples a generator is asked for.
     of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
     of_generated = preparation.features(generated_side, "generated", samples=of_reference.summary.num_images)
-    return _report(of_generated, of_reference, metrics, preparation, start, intervals)
+    return _report(of_generated, of_reference, metrics, preparation, start, intervals, floors=intervals, ladder=ladder)
 
 
 def make_reference(
@@ -270,6 +276,9 @@ def _report(
     preparation: Preparation,
     start: float,
     intervals: bool,
+    *,
+    floors: bool = False,
+    ladder: bool = False,
 ) -> Report:
     """Score two finished sides and put words, pictures and provenance around the numbers."""
     if generated.features.dimension != reference.features.dimension:
@@ -290,6 +299,20 @@ def _report(
         generated.features, reference.features, extractor.name, preparation.seed, settings, intervals
     )
     scores, curves = score(comparison, keys, extractor, space)
+    scales: tuple[LadderScale, ...] = ()
+    if floors:
+        scores = with_floors(scores, comparison, extractor, reference.summary, preparation.store)
+    if ladder:
+        scores, scales = with_ladder(
+            scores,
+            comparison,
+            extractor,
+            reference.summary,
+            preparation.store,
+            network=preparation.opened,
+            source=reference.source,
+            progress=preparation.progress,
+        )
     computed, seconds = generated.computed + reference.computed, generated.seconds + reference.seconds
     neighbours = any(key in keys for key in ("precision", "recall", "density", "coverage"))
     return Report(
@@ -301,6 +324,7 @@ def _report(
         fingerprint=report_fingerprint(extractor, settings),
         curves=curves,
         galleries=build_galleries(comparison, generated.source, reference.source) if neighbours else (),
+        scales=scales,
         seed=preparation.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,

@@ -22,6 +22,21 @@ _SHAPELESS = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u
 
 
 @dataclass(frozen=True)
+class PerfectModel:
+    """What a perfect model would score against this reference: on average, and in 95 of 100 cases from low to high.
+
+    The numbers of images are those that it holds for; ``how`` says how it was found.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_generated: int
+    num_reference: int
+    how: str
+
+
+@dataclass(frozen=True)
 class Score:
     """One number of a report, with everything needed to read it.
 
@@ -43,6 +58,8 @@ class Score:
     reason: str | None = None
     fingerprint: str = ""  # hash of numeric id, protocol and settings: only like fingerprints may be compared
     replicates: tuple[float, ...] = ()  # the score without each of some groups of images: for paired tests
+    floor: PerfectModel | None = None
+    placement: str = ""  # where it stands among known damages of the reference, in words
 
     def __post_init__(self) -> None:
         what = None if self.value is None else _what_it_is(self.value)
@@ -131,6 +148,39 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class ScaleRung:
+    """What one severity of a damage scores, with its 95 % interval."""
+
+    label: str  # "σ = 2 px"
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScaleDamage:
+    """A damage of the reference, from mild to severe."""
+
+    title: str  # "Gaussian blur"
+    rungs: tuple[ScaleRung, ...]
+
+
+@dataclass(frozen=True)
+class LadderScale:
+    """One score on the scale of known damages, all at equal numbers of images."""
+
+    key: str
+    title: str
+    value: float  # of the user's images, as many as a rung has
+    interval: tuple[float, float] | None
+    floor: PerfectModel | None
+    damages: tuple[ScaleDamage, ...]
+    num_generated: int
+    num_reference: int
+    placement: str
+
+
+@dataclass(frozen=True)
 class Runtime:
     """How the numbers were made: recorded beside the fingerprint, never part of it."""
 
@@ -158,6 +208,7 @@ class Report:
     version: str  # of genmetrics-rt
     curves: Mapping[str, Curve] = field(default_factory=dict)
     galleries: tuple[Gallery, ...] = ()
+    scales: tuple[LadderScale, ...] = ()  # where a ladder was asked for
     seed: int = 0  # of the evaluation: for samples of images, latents and clusters
 
     def __str__(self) -> str:
@@ -269,7 +320,19 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
 
     def score(entry: Mapping[str, Any]) -> Score:
         interval = tuple(entry["interval"]) if entry["interval"] else None
-        return Score(**{**entry, "interval": interval, "replicates": tuple(entry.get("replicates", ()))})
+        replicates = tuple(entry.get("replicates", ()))
+        return Score(**{**entry, "interval": interval, "replicates": replicates, "floor": floor(entry.get("floor"))})
+
+    def floor(entry: Mapping[str, Any] | None) -> PerfectModel | None:
+        return None if entry is None else PerfectModel(**entry)
+
+    def scale(entry: Mapping[str, Any]) -> LadderScale:
+        damages = tuple(
+            ScaleDamage(damage["title"], tuple(ScaleRung(**rung) for rung in damage["rungs"]))
+            for damage in entry["damages"]
+        )
+        interval = tuple(entry["interval"]) if entry["interval"] else None
+        return LadderScale(**{**entry, "interval": interval, "floor": floor(entry["floor"]), "damages": damages})
 
     def gallery(entry: Mapping[str, Any]) -> Gallery:
         return Gallery(**{**entry, "thumbnails": tuple(Thumbnail(**t, jpeg=None) for t in entry["thumbnails"])})
@@ -290,4 +353,5 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
             for key, entry in record["curves"].items()
         },
         galleries=tuple(gallery(entry) for entry in record["galleries"]),
+        scales=tuple(scale(entry) for entry in record.get("scales", ())),
     )

@@ -2,7 +2,7 @@
 
 The ratio ``d(x, t) / s(t)``, with t the nearest training image of x and s(t) the distance from t to its k-th nearest
 other training image, compares like with like: in a dense region a fresh image lies close to a training image too.
-AuthPct (spec of FLD) compares the same two distances with k = 1; k = 3 leaves a copy visible where the training set
+AuthPct compares the same two distances with k = 1; k = 3 leaves a copy visible where the training set
 itself holds two or three near-duplicates.
 """
 

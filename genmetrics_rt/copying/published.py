@@ -15,6 +15,9 @@ import numpy as np
 from genmetrics_rt.arrays import FloatArray, as_feature_pair, as_features, as_numpy
 from genmetrics_rt.clustering import kmeans
 from genmetrics_rt.copying.closeness import nearest_row, nearest_rows
+from genmetrics_rt.copying.likelihood import Fld as Fld  # FLD is one of them
+from genmetrics_rt.copying.likelihood import fld as fld
+from genmetrics_rt.copying.likelihood import require_rows, squared_distances
 from genmetrics_rt.distances import Bounds, IntArray, PointSet, neighbours, spans
 from genmetrics_rt.errors import InputError, TooFewImages
 from genmetrics_rt.metrics.frechet import frechet_distance
@@ -38,8 +41,8 @@ def auth_pct(generated: Any, train: Any) -> float:
     FeatureMismatch, NonFiniteFeatures
     """
     g, t = as_feature_pair(generated, train)
-    _require(g, 1, "generated")
-    _require(t, 2, "training")
+    require_rows(g, 1, "generated")
+    require_rows(t, 2, "training")
     points, others = PointSet(g), PointSet(t)
     squared, column = nearest_row(points, others)
     authentic = _others_squared(others, column) < squared
@@ -145,7 +148,7 @@ def ct_score(
     g, t = as_feature_pair(generated, train)
     p = as_feature_pair(test, train)[0]
     for rows, what in ((g, "generated"), (t, "training"), (p, "test")):
-        _require(rows, 1, what)
+        require_rows(rows, 1, what)
     if num_cells < 1:
         raise InputError(f"num_cells is {num_cells}; it must be at least 1.")
     g, t, p = _principal(g, t, p, num_components=num_components)
@@ -187,17 +190,17 @@ def nearest_neighbour_ratio(
     TooFewImages, FeatureMismatch, NonFiniteFeatures
     """
     g, t = as_feature_pair(generated, train)
-    _require(g, 1, "generated")
+    require_rows(g, 1, "generated")
     if held_out is None:
-        _require(t, 2, "training")
+        require_rows(t, 2, "training")
         points, others = PointSet(g), PointSet(t)
         squared, column = nearest_rows(points, others, min(2, len(others)))
         nearest = squared[:, 0]
         other = np.where(others.multiplicity[column[:, 0]] > 1, nearest, squared[:, -1])
     else:
         p = as_feature_pair(held_out, train)[0]
-        _require(p, 1, "held-out")
-        _require(t, 1, "training")
+        require_rows(p, 1, "held-out")
+        require_rows(t, 1, "training")
         points = PointSet(g)
         nearest, other = (nearest_row(points, PointSet(rows))[0] for rows in (t, p))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -222,140 +225,14 @@ def nearest_neighbour_accuracy(generated: Any, reference: Any) -> NeighbourAccur
     Lopez-Paz and Oquab 2017; Xu et al. 2018, "An empirical study on evaluation metrics of GANs".
     """
     g, r = as_feature_pair(generated, reference)
-    _require(g, 1, "generated")
-    _require(r, 1, "reference")
+    require_rows(g, 1, "generated")
+    require_rows(r, 1, "reference")
     values = np.concatenate([g, r])
-    _require(values, 2, "different")
+    require_rows(values, 2, "different")
     nearest = _first_nearest_other(values)
     is_generated = np.arange(len(values)) < len(g)
     right = is_generated[nearest] == is_generated
     return NeighbourAccuracy(float(right.mean()), float(right[is_generated].mean()), float(right[~is_generated].mean()))
-
-
-@dataclass(frozen=True)
-class Fld:
-    """Feature likelihood divergence and what it is made of."""
-
-    value: float  # 100 (nll − baseline)
-    nll: float  # of the test images, per dimension
-    train_nll: float
-    baseline: float
-
-    @property
-    def generalisation_gap(self) -> float:
-        """``100 (train nll − test nll)``: below 0 the samples fit the training images better, which is copying."""
-        return 100 * (self.train_nll - self.nll)
-
-
-def fld(generated: Any, train: Any, test: Any, *, max_images: int = 10_000, seed: int = 0) -> Fld:
-    """Feature likelihood divergence, ``100 (nll(test) − baseline)``; lower is better, about 0 for a perfect model.
-
-    One isotropic Gaussian around each generated image, whose variances are fitted to the training images by Adam; nll
-    is the mean negative log-likelihood of the test images, per dimension. A copy gets a variance near 0, and then says
-    nothing of test images. The baseline takes a half of the training images in the place of the generated ones, fitted
-    to the other half. Features are standardised by the test images.
-    Jiralerspong et al. 2023, "Feature Likelihood Divergence"; published numbers take 10,000 images and DINOv2 features.
-
-    Parameters
-    ----------
-    generated, train, test
-        (M, D), (N, D), (P, D). More than ``max_images`` rows of the first two are sampled; time and memory grow with
-        M · N (800 MB at the default).
-
-    Raises
-    ------
-    TooFewImages, FeatureMismatch, NonFiniteFeatures
-    """
-    g, t = as_feature_pair(generated, train)
-    p = as_feature_pair(test, train)[0]
-    _require(g, 1, "generated")
-    _require(t, 4, "training")
-    _require(p, 2, "test")
-    rng = np.random.default_rng(seed)
-    mean, spread = p.mean(axis=0, dtype=np.float64), p.std(axis=0, ddof=1, dtype=np.float64)
-    spread[spread == 0] = 1  # a constant feature stays as it is
-    g, t, p = ((_sampled(rows, max_images, rng) - mean) / spread for rows in (g, t, p))
-    log_variance = _fit_log_variances(g, t, rng)
-    shuffled = t[rng.permutation(len(t))]
-    half = min(len(g), len(t) // 2)
-    centres, rest = shuffled[:half], shuffled[half:]
-    baseline = mixture_nll(p, centres, _fit_log_variances(centres, rest, rng))
-    nll = mixture_nll(p, g, log_variance)
-    return Fld(100 * (nll - baseline), nll, mixture_nll(t, g, log_variance), baseline)
-
-
-def mixture_nll(points: Any, centres: Any, log_variance: Any) -> float:
-    """Mean over points (N, D) of ``−ln(mean over j of N(x; c_j, s_j I)) / D``; ``log_variance`` (M,) holds ln s_j."""
-    x, c = as_feature_pair(points, centres)
-    log_s = np.asarray(log_variance, np.float64)
-    total = 0.0
-    for start in range(0, len(x), _ROWS):
-        squared = _squared_distances(x[start : start + _ROWS], c)
-        total -= float(_log_sum(_log_density(squared, log_s, x.shape[1]) - math.log(len(c))).sum())
-    return float(total / len(x) / x.shape[1])
-
-
-_EPOCHS, _BATCH, _LEARNING_RATE = 50, 10_000, 0.5
-_PATIENCE, _STILL = 5, 5e-4  # epochs, and a change of the loss that is none
-_EXTRA_SHRINK = 0.81  # (1 − 0.1)², of the squared distances to the extra component
-
-
-def _fit_log_variances(centres: FloatArray, train: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """(M,) log-variances of the mixture, by Adam on the mean nll of the training rows per dimension.
-
-    While fitting, one more component at the training mean, of weight 1, leaves every row some likelihood.
-    """
-    count, dimension = centres.shape
-    squared = np.empty((len(train), count + 1))
-    squared[:, :count] = _squared_distances(train, centres)
-    squared[:, count] = _EXTRA_SHRINK * _squared_distances(train, train.mean(axis=0)[None])[:, 0]
-    log_s = np.append(np.log((squared[:, :count].min(axis=0) + 1e-3) / dimension), 0.0)
-    log_weight = np.append(np.full(count, -math.log(count)), 0.0)
-    first, second, steps = np.zeros_like(log_s), np.zeros_like(log_s), 0
-    losses: list[float] = []
-    for _ in range(_EPOCHS):
-        loss, order = 0.0, rng.permutation(len(train))
-        for start in range(0, len(train), _BATCH):
-            batch = order[start : start + _BATCH]
-            gradient = np.zeros_like(log_s)
-            for part in np.array_split(batch, math.ceil(len(batch) / _ROWS)):
-                density = _log_density(squared[part], log_s, dimension) + log_weight
-                total = _log_sum(density)
-                responsibility = np.exp(density - total[:, None])
-                pull = (responsibility * squared[part]).sum(axis=0) * np.exp(-log_s)
-                gradient -= (pull - dimension * responsibility.sum(axis=0)) / 2
-                loss -= float(total.sum())
-            gradient /= len(batch) * dimension
-            steps += 1
-            first = 0.9 * first + 0.1 * gradient
-            second = 0.999 * second + 0.001 * gradient**2
-            step = first / (1 - 0.9**steps) / (np.sqrt(second / (1 - 0.999**steps)) + 1e-8)
-            log_s = np.clip(log_s - _LEARNING_RATE * step, -40, 40)
-        losses.append(loss / len(train) / dimension)
-        if len(losses) > _PATIENCE and np.abs(np.diff(losses[-_PATIENCE - 1 :])).max() < _STILL:
-            break
-    return log_s[:count]
-
-
-def _log_density(squared: FloatArray, log_s: FloatArray, dimension: int) -> FloatArray:
-    density: FloatArray = -0.5 * squared * np.exp(-log_s) - dimension / 2 * (log_s + math.log(2 * math.pi))
-    return density
-
-
-def _log_sum(values: FloatArray) -> FloatArray:
-    """ln Σ exp of each row."""
-    largest = values.max(axis=1)
-    total: FloatArray = largest + np.log(np.exp(values - largest[:, None]).sum(axis=1))
-    return total
-
-
-def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    squared: FloatArray = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b) - 2 * (a @ b.T)
-    return np.maximum(squared, 0)
-
-
-def _sampled(rows: FloatArray, most: int, rng: np.random.Generator) -> FloatArray:
-    return rows if len(rows) <= most else rows[np.sort(rng.choice(len(rows), most, replace=False))]
 
 
 def _cosine_distance(rows: FloatArray, others: FloatArray) -> float:
@@ -427,9 +304,4 @@ def _principal(*sides: FloatArray, num_components: int) -> tuple[FloatArray, ...
 
 
 def _nearest_centre(rows: FloatArray, centres: FloatArray) -> IntArray:
-    return np.asarray(_squared_distances(rows, centres).argmin(axis=1))
-
-
-def _require(rows: FloatArray, least: int, what: str) -> None:
-    if len(rows) < least:
-        raise TooFewImages(f"{len(rows)} {what} images are too few here: at least {least} are needed. Add images.")
+    return np.asarray(squared_distances(rows, centres).argmin(axis=1))

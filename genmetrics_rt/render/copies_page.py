@@ -26,6 +26,8 @@ _TITLES = {
 _IN_TEXT = 5  # pairs
 _BYTES = 1_500_000  # of JPEG on one page
 _NAME = 48  # characters of a file name below its picture
+# Two pictures that stay beside each other however many columns there are.
+_BESIDE = '<li style="grid-column:span 2;display:grid;grid-template-columns:1fr 1fr;gap:0.8rem">'
 
 
 class _Pictures:
@@ -193,9 +195,8 @@ def _closest(report: CopyReport, pictures: _Pictures) -> str:
         shown = table("The closest pairs", ("generated", "training", "how close"), rows)
         return section("pairs", "The closest pairs", shown, lead=escape(lead))
     items = "".join(
-        "<li>"
+        _BESIDE
         + pictures.figure(pair.generated_jpeg, pair.generated, "generated", _told(pair))
-        + "</li><li>"
         + pictures.figure(pair.train_jpeg, pair.train, "training", "its mirror image" if pair.mirrored else "training")
         + "</li>"
         for pair in report.pairs
@@ -228,9 +229,8 @@ def _duplicates_of(entry: Duplicates, pictures: _Pictures) -> str:
 def _duplicate(pair: DuplicatePair, pictures: _Pictures) -> str:
     caption = "same bytes" if pair.exact else f"correlation {pair.likeness:.4f}"
     return (
-        "<li>"
+        _BESIDE
         + pictures.figure(pair.first_jpeg, pair.first, "first", caption)
-        + "</li><li>"
         + pictures.figure(pair.second_jpeg, pair.second, "second", caption)
         + "</li>"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from genmetrics_rt.render import sections, words
 from genmetrics_rt.render.figures import figures
+from genmetrics_rt.render.ladder_drawing import ladders
 from genmetrics_rt.render.markup import escape, name, section
 from genmetrics_rt.render.names import prose, shorten
 from genmetrics_rt.render.numbers import count, counted
@@ -28,6 +29,7 @@ def render_html(report: Report) -> str:
             _headline(report),
             sections.findings(report),
             _scores(report),
+            ladders(report),
             figures(report),
             sections.galleries(report),
             sections.sides(report),

@@ -1,7 +1,7 @@
 """What the scores say together: the number to look at first, and which of fidelity and diversity is weaker.
 
-Nothing here calls a value good or bad. Without a floor measured on the same reference, a distance has no absolute
-scale; what can be said is how the scores of one report stand to each other.
+Nothing here calls a value good or bad by a fixed threshold. A distance is held against what a perfect model would get
+and against known damages, where they were computed; else what can be said is how the scores stand to each other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read(report: Report, number: Formatter = number) -> Reading:
     sentences = (
         _same_content(report),
         _weaker_side(report, number),
-        _why_it_leads(report, lead),
+        _why_it_leads(report, lead, number),
         _scatter(report, number),
         _unequal_sides(report),
     )
@@ -85,7 +85,21 @@ def _same_content(report: Report) -> str:
     return ""
 
 
-def _why_it_leads(report: Report, lead: Score | None) -> str:
+def _scale(lead: Score, number: Formatter) -> str:
+    """What the leading distance is to be held against."""
+    placed = f" On the ladder of damages: {lead.placement[:1].lower()}{lead.placement[1:]}" if lead.placement else ""
+    floor = lead.floor
+    if floor is None or lead.value is None:
+        return _NO_SCALE + placed
+    told = (
+        f"A perfect model would get {number(floor.value)} ({number(floor.low)} to {number(floor.high)}) against this "
+        "reference"
+    )
+    where = "this model is within that range" if lead.value <= floor.high else f"this one gets {number(lead.value)}"
+    return f"{told}; {where}.{placed}"
+
+
+def _why_it_leads(report: Report, lead: Score | None, number: Formatter) -> str:
     if lead is None:
         return "No score has a value; each one below says why." if report.scores else "This report has no scores."
     if lead.key == "kid":
@@ -97,7 +111,7 @@ def _why_it_leads(report: Report, lead: Score | None) -> str:
         )
         if lead.value is not None and lead.value <= 0:
             return f"{why} It is not above 0: on these features it cannot tell the two sides apart."
-        return f"{why} {_NO_SCALE}"
+        return f"{why} {_scale(lead, number)}"
     if lead.key in ("fid", "fd"):
         caveat = (
             " With fewer than 2,000 images on a side it is biased upward by about 1/N: compare it only at the same "
@@ -105,7 +119,7 @@ def _why_it_leads(report: Report, lead: Score | None) -> str:
             if _few(report)
             else ""
         )
-        return f"The Fréchet distance leads here.{caveat} {_NO_SCALE}"
+        return f"The Fréchet distance leads here.{caveat} {_scale(lead, number)}"
     return ""
 
 

@@ -7,11 +7,11 @@ page's style sheet.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genmetrics_rt.render import words
+from genmetrics_rt.render.axes import Axis, even, powers, tick_label, value_axis
 from genmetrics_rt.render.html import page
 from genmetrics_rt.render.markup import code, definitions, escape, section, table
 from genmetrics_rt.render.numbers import count, plain_number
@@ -20,7 +20,6 @@ from genmetrics_rt.render.svg import legend_mark
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 326.0, 14.0, 196.0  # of the plot
 _INSET = 10.0  # of the first and the last mark from its sides
 _WIDTH, _HEIGHT = 340, 238
-_WIDE_SPREAD = 10  # largest over smallest distance, from which a logarithmic axis shows more
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,9 @@ def curve_drawing(panel: Panel) -> str:
     """One score over the steps as inline SVG: points with intervals, joined in the order of training."""
     across = _step_axis([point.step for point in panel.points])
     ends = [end for point in panel.points for end in (*(point.interval or ()), point.value)]
-    upward = _value_axis([point.value for point in panel.points], ends, is_distance=panel.is_distance)
+    upward = value_axis(
+        [point.value for point in panel.points], ends, is_distance=panel.is_distance, bottom=_BOTTOM, top=_TOP
+    )
     placed = [(across.place(point.step), upward.place(point.value)) for point in panel.points]
     told = "; ".join(f"step {count(point.step)} {plain_number(point.value)}" for point in panel.points)
     parts = [
@@ -107,11 +108,11 @@ def curve_drawing(panel: Panel) -> str:
     for tick in across.ticks:
         x = across.place(tick)
         parts.append(f'<path class="grid" d="M{x} {_TOP}V{_BOTTOM}"/>')
-        parts.append(f'<text class="tick" x="{x}" y="{_BOTTOM + 16}" text-anchor="middle">{_label(tick)}</text>')
+        parts.append(f'<text class="tick" x="{x}" y="{_BOTTOM + 16}" text-anchor="middle">{tick_label(tick)}</text>')
     for tick in upward.ticks:
         y = upward.place(tick)
         parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_RIGHT}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{_label(tick)}</text>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{tick_label(tick)}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>')
     scales = [name for name, axis in (("step", across), ("score", upward)) if axis.logarithmic]
     words_of_scale = f" ({' and '.join(scales)} logarithmic)" if scales else ""
@@ -145,73 +146,12 @@ def _notes(notes: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
 
 
-@dataclass(frozen=True)
-class _Axis:
-    low: float
-    high: float
-    start: float  # pixels of ``low`` and ``high``
-    end: float
-    logarithmic: bool
-    ticks: tuple[float, ...]
-
-    def place(self, value: float) -> float:
-        """Pixels; what lies outside stands on the edge."""
-        low, high, at = (self._scaled(entry) for entry in (self.low, self.high, value))
-        share = min(max((at - low) / (high - low), 0.0), 1.0)
-        return round(self.start + (self.end - self.start) * share, 1)
-
-    def _scaled(self, value: float) -> float:
-        if not self.logarithmic:
-            return value
-        return math.log10(value) if value > 0 else -math.inf
-
-
-def _step_axis(steps: Sequence[int]) -> _Axis:
+def _step_axis(steps: Sequence[int]) -> Axis:
     """Logarithmic where checkpoints were written more and more rarely: half of them in the first quarter."""
     low, high = float(min(steps)), float(max(steps))
     start, end = _LEFT + _INSET, _RIGHT - _INSET
     if low > 0 and sorted(steps)[(len(steps) - 1) // 2] < high / 4:
-        return _Axis(low, high, start, end, True, _powers(low, high))
+        return Axis(low, high, start, end, True, powers(low, high))
     if low == high:
         low, high = low - 1, high + 1
-    return _Axis(low, high, start, end, False, tuple(tick for tick in _even(low, high) if tick == round(tick)))
-
-
-def _value_axis(values: Sequence[float], ends: Sequence[float], *, is_distance: bool) -> _Axis:
-    """Holds the values and the ends of their intervals; logarithmic for distances that fall far, linear for shares."""
-    if is_distance and min(values) > 0 and max(values) >= _WIDE_SPREAD * min(values):
-        inside = [end for end in ends if end >= min(values) / 2]  # an interval may reach below 0
-        low, high = min(inside) / 1.15, max(inside) * 1.15
-        return _Axis(low, high, _BOTTOM, _TOP, True, _powers(low, high))
-    low, high = min(ends), max(ends)
-    if low == high:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    margin = (high - low) * 0.06
-    # A score that is never negative gets no room below 0.
-    low, high = (low - margin if low < 0 or low > margin else 0.0), high + margin
-    return _Axis(low, high, _BOTTOM, _TOP, False, _even(low, high))
-
-
-def _even(low: float, high: float) -> tuple[float, ...]:
-    """Four to eight round numbers at even distances."""
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    distance = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.99)
-    first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
-    return tuple(float(f"{index * distance:.12g}") for index in range(first, last + 1))
-
-
-def _powers(low: float, high: float) -> tuple[float, ...]:
-    """1, 2 and 5 times powers of ten; the powers alone where those are many."""
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-        ticks = [float(f"{tick:.6g}") for tick in ticks if low * 0.999 <= tick <= high * 1.001]
-        if len(ticks) <= 7:
-            break
-    return tuple(ticks)
-
-
-def _label(tick: float) -> str:
-    sign = "−" if tick < 0 else ""
-    return f"{sign}{abs(tick):,.0f}" if tick == round(tick) else f"{sign}{abs(tick):g}"
+    return Axis(low, high, start, end, False, tuple(tick for tick in even(low, high) if tick == round(tick)))

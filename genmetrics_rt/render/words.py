@@ -10,7 +10,7 @@ from typing import Any
 
 from genmetrics_rt.render.names import prose, shorten, visible
 from genmetrics_rt.render.numbers import Formatter, count, counted, number, setting
-from genmetrics_rt.report import Finding, Report, Score, SideSummary, SkippedImage
+from genmetrics_rt.report import Finding, PerfectModel, Report, Score, SideSummary, SkippedImage
 
 FIDELITY = ("precision", "density", "prd_f1_8")
 DIVERSITY = ("recall", "coverage", "prd_f8")
@@ -122,10 +122,21 @@ def uncertainty(score: Score, number: Formatter = number) -> list[str]:
     return parts
 
 
+def perfect_model(floor: PerfectModel, number: Formatter = number) -> str:
+    """``a perfect model gets 0.9871 (0.72 to 1.25)``"""
+    return f"a perfect model gets {number(floor.value)} ({number(floor.low)} to {number(floor.high)})"
+
+
 def details(score: Score, report: Report, number: Formatter = number) -> tuple[list[str], list[str]]:
     """What stands beside the value: short facts ("a perfect model gets 0.969"), and whole sentences."""
     facts, notes = [], []
+    if score.floor is not None:
+        facts.append(perfect_model(score.floor, number))
+    if score.placement:
+        notes.append(prose(score.placement))
     for key, value in score.details.items():
+        if key == "perfect_model" and score.floor is not None:
+            continue  # it is the same
         if key == "std_over_subsets" and one_subset(score, report):
             facts.append("one subset: all images")
         elif key in ("num_generated", "num_reference") and value is None:
