@@ -7,6 +7,8 @@ colours come from the page's style sheet.
 
 from __future__ import annotations
 
+import re
+
 from genmetrics_rt.render.axes import Axis, tick_label, value_axis
 from genmetrics_rt.render.markup import details, escape, section, table
 from genmetrics_rt.render.numbers import count, number
@@ -14,6 +16,7 @@ from genmetrics_rt.report import LadderScale, Report, ScaleDamage
 
 _WIDTH, _HEIGHT = 680, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 668.0, 18.0, 232.0
+_AMOUNT = re.compile(r"[\d.]+")  # in "σ = 0.5 px"
 _SHOWN = 2  # scores that are drawn; the JSON holds all
 
 
@@ -26,8 +29,8 @@ def ladders(report: Report) -> str:
     drawn = "".join(_figure(scale) for scale in ranked[:_SHOWN])
     first = ranked[0]
     lead = (
-        f"What known damage of the reference scores: {count(first.num_generated)} damaged images of one half against "
-        f"{count(first.num_reference)} of the other. The line across is the generated images at the same numbers."
+        f"What known damage of the reference scores: {count(first.num_generated)} damaged images of one part against "
+        f"{count(first.num_reference)} of another. The line across is the generated images at the same numbers."
     )
     return section("ladder", "How bad is that?", drawn, lead=escape(lead))
 
@@ -76,12 +79,15 @@ def _column(damage: ScaleDamage, left: float, width: float, upward: Axis) -> lis
         low, high = upward.place(rung.low), upward.place(rung.high)
         parts.append(f'<path class="axis" d="M{x} {low}V{high}M{x - 3} {low}h6M{x - 3} {high}h6"/>')
         parts.append(f'<circle class="mark hollow" cx="{x}" cy="{upward.place(rung.value)}" r="4"/>')
+        amount = _AMOUNT.search(rung.label)
+        told = escape(amount[0] if amount else rung.label)
+        parts.append(f'<text class="tick" x="{x}" text-anchor="middle" y="{_BOTTOM + 16}">{told}</text>')
     middle = round(left + width / 2, 1)
     centred = f'x="{middle}" text-anchor="middle"'
-    parts.append(f'<text class="label" {centred} y="{_BOTTOM + 20}">{escape(damage.title)}</text>')
+    parts.append(f'<text class="label" {centred} y="{_BOTTOM + 36}">{escape(damage.title)}</text>')
     if damage.rungs:
-        span = f"{damage.rungs[0].label} … {damage.rungs[-1].label}"
-        parts.append(f'<text class="tick" {centred} y="{_BOTTOM + 37}">{escape(span)}</text>')
+        unit = escape(_AMOUNT.sub("n", damage.rungs[0].label, count=1))
+        parts.append(f'<text class="tick" {centred} y="{_BOTTOM + 53}">{unit}</text>')
     return parts
 
 
@@ -94,7 +100,7 @@ def _figure(scale: LadderScale) -> str:
     floor = f" The dashed line is a perfect model: {number(scale.floor.value)}." if scale.floor else ""
     numbers = table("Every rung.", ("damage", "severity", "score", "95 % interval"), rows)
     return (
-        f'<figure class="drawing"><h3>{escape(scale.title)}</h3>{ladder_drawing(scale)}<figcaption>'
+        f'<figure class="ladder"><h3>{escape(scale.title)}</h3>{ladder_drawing(scale)}<figcaption>'
         f"<p>{escape(f'{number(scale.value)} at these numbers of images. {scale.placement}{floor}')}</p>"
         f"{details('All rungs', numbers)}</figcaption></figure>"
     )

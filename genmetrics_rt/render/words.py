@@ -132,8 +132,6 @@ def details(score: Score, report: Report, number: Formatter = number) -> tuple[l
     facts, notes = [], []
     if score.floor is not None:
         facts.append(perfect_model(score.floor, number))
-    if score.placement:
-        notes.append(prose(score.placement))
     for key, value in score.details.items():
         if key == "perfect_model" and score.floor is not None:
             continue  # it is the same
