@@ -17,7 +17,7 @@ from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.galleries import build_galleries
 from genmetrics_rt.manifest import Protocol
-from genmetrics_rt.meaning import with_floors, with_ladder
+from genmetrics_rt.meaning import floors_of, with_floors, with_ladder
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_features, side_length
 from genmetrics_rt.provenance import library_versions, peak_memory
@@ -118,7 +118,16 @@ def evaluate(
     # The reference first: it decides how many samples a generator is asked for.
     of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
     of_generated = preparation.features(generated_side, "generated", samples=of_reference.summary.num_images)
-    return _report(of_generated, of_reference, metrics, preparation, start, intervals, floors=intervals, ladder=ladder)
+    return _report(
+        of_generated,
+        of_reference,
+        metrics,
+        preparation,
+        start,
+        intervals,
+        judged=intervals,
+        ladder=ladder,
+    )
 
 
 def make_reference(
@@ -277,7 +286,7 @@ def _report(
     start: float,
     intervals: bool,
     *,
-    floors: bool = False,
+    judged: bool = False,
     ladder: bool = False,
 ) -> Report:
     """Score two finished sides and put words, pictures and provenance around the numbers."""
@@ -300,8 +309,9 @@ def _report(
     )
     scores, curves = score(comparison, keys, extractor, space)
     scales: tuple[LadderScale, ...] = ()
-    if floors:
-        scores = with_floors(scores, comparison, extractor, reference.summary, preparation.store)
+    if judged:
+        floors = floors_of(scores, comparison, extractor, reference.summary, preparation.store)
+        scores = with_floors(scores, floors)
     if ladder:
         scores, scales = with_ladder(
             scores,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -26,16 +26,8 @@ _DEAR = 512  # dimensions
 _SCHEMA = "genmetrics.floors/1"
 
 
-def with_floors(
-    scores: Mapping[str, Score],
-    comparison: Comparison,
-    extractor: ExtractorSummary,
-    reference: SideSummary,
-    cache: FeatureCache,
-) -> dict[str, Score]:
+def with_floors(scores: Mapping[str, Score], found: Mapping[str, Floor]) -> dict[str, Score]:
     """The scores, each with what a perfect model would get at these numbers of images, where that can be said."""
-    wanted = [key for key, score in scores.items() if score.value is not None]
-    found = _floors(wanted, comparison, extractor, reference, cache)
     return {key: replace(score, floor=_perfect(found.get(key))) for key, score in scores.items()}
 
 
@@ -77,13 +69,15 @@ def with_ladder(
     return placed, tuple(scales)
 
 
-def _floors(
-    keys: Sequence[str],
+def floors_of(
+    scores: Mapping[str, Score],
     comparison: Comparison,
     extractor: ExtractorSummary,
     reference: SideSummary,
     cache: FeatureCache,
 ) -> dict[str, Floor]:
+    """The floors of the scores that have a value: from the cache, or from parts of the reference."""
+    keys = [key for key, score in scores.items() if score.value is not None]
     num_generated = comparison.generated.num_images or len(comparison.generated.values)
     name = ""
     if reference.content_hash:

@@ -196,7 +196,8 @@ def build_ladder(
 
     parts = deal(rows, size, seed, spare=spare)
     others = some_rows(reference, parts.reference)
-    turns = modes(reference.values, seed=seed) if spare else np.zeros(rows, np.intp)
+    pool = np.concatenate([parts.damaged, parts.spare])
+    turns = modes(reference.values[pool], seed=seed) if spare else None
     floor = floors(reference, size, keys, settings, num_reference=len(parts.reference), seed=seed)
     meter = _Overall(sum(len(d.severities) for d in chosen if d.key != DROP) * size, progress)
     rungs: dict[str, tuple[Rung, ...]] = {}
@@ -205,8 +206,8 @@ def build_ladder(
         made = []
         for severity in damage.severities:
             if damage.key == DROP:
-                pool = np.concatenate([parts.damaged, parts.spare])
-                side = some_rows(reference, pool[without_modes(turns[pool], severity)][:size])
+                assert turns is not None
+                side = some_rows(reference, pool[without_modes(turns, severity)][:size])
             else:
                 assert network is not None and source is not None
                 side = _features_of_damaged(
