@@ -122,7 +122,8 @@ FLOORS = {
         "selftest", "checkpoints", "layouts", "assembly", "statistics_files", "uncertainty", "deletions"},
     3: {"metrics", "generators", "reference", "extraction", "sides", "scoring", "galleries", "render", "doctor",
         "fetch", "public_references", "paired", "training_run", "class_labels"},
-    4: {"preparation", "evaluation", "explaining", "tracking", "by_class", "copying", "calibration", "meaning", "diagnosis"},
+    4: {"preparation", "evaluation", "explaining", "tracking", "by_class", "copying", "calibration", "meaning",
+        "diagnosis"},
     5: {"cli", "cli_bundles", "cli_references", "cli_reports", "cli_track", "cli_paper", "cli_copies", "options",
         "gate", "terminal", "__main__"},
 }  # fmt: skip
