@@ -79,6 +79,8 @@ def floors_of(
     """The floors of the scores that have a value: from the cache, or from parts of the reference."""
     keys = [key for key, score in scores.items() if score.value is not None]
     num_generated = comparison.generated.num_images or len(comparison.generated.values)
+    if num_generated < 1:  # a file of statistics that does not say of how many images
+        return {}
     name = ""
     if reference.content_hash:
         record = {

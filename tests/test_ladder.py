@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import genmetrics_rt as gm
+from genmetrics_rt.cache import FeatureCache, cache_home
 from genmetrics_rt.calibration.damage import DAMAGES, Damage
 from genmetrics_rt.calibration.ladder import Ladder, build_ladder, score_like_rungs
 from genmetrics_rt.calibration.placing import Band, place_on
+from genmetrics_rt.features import FeatureCollector, Features
+from genmetrics_rt.preparation import given_features
 from genmetrics_rt.scoring import settings_for
 from tests import makers
 
@@ -40,6 +44,31 @@ def test_a_score_that_does_not_see_the_damage_says_so() -> None:
     assert "no rungs" in place_on(BLUR, [], 1.0, 1.0, higher_is_better=False).words()
 
 
+@pytest.mark.parametrize(
+    ("bands", "value", "words"),
+    [
+        # The intervals at 1 and 2 overlap, so 1 is named; at 2 and 4 they do not: 2 + 2 · (1.2 − 0.9)/(3 − 0.9) = 2.29.
+        ([(1, 0, 1.1), (2, 0.9, 2), (4, 3, 4)], 1.2, "lies between blur σ = 1 px and σ = 2.3 px"),
+        # 1 + (2.75 − 1)/(3 − 1) = 1.875, and 4 + 4 · (2.75 − 2.5)/(5 − 2.5) = 4.4.
+        ([(1, 0, 1), (2, 1.5, 3), (4, 2.5, 4), (8, 5, 6)], 2.75, "lies between blur σ = 1.9 px and σ = 4.4 px"),
+        ([(1, 0, 1), (2, 2, 3), (4, 4, 6)], 4.5, "at least as bad as blur σ = 3 px"),
+        ([(1, 0, 1), (2, 8, 9), (4, 4, 5)], 2.0, "does not get steadily worse with this damage: Gaussian blur"),
+        ([(1, 0, 0), (2, 10, 10)], 5.0, "lies at about blur σ = 1.5 px"),
+        ([(1, 0, 1)], 0.5, "no rungs to compare with: Gaussian blur"),
+    ],
+)
+def test_where_rungs_overlap_the_statement_is_wider(
+    bands: list[tuple[float, float, float]], value: float, words: str
+) -> None:
+    assert place_on(BLUR, [Band(*band) for band in bands], value, value, higher_is_better=False).words() == words
+
+
+def as_side(rows: np.ndarray) -> Features:
+    collector = FeatureCollector()
+    collector.update(rows)
+    return collector.result()
+
+
 def colour_pictures(folder: Path) -> Path:
     return makers.image_folder(folder / "colour", 160, seed=5, size=48)
 
@@ -67,8 +96,26 @@ def test_worse_damage_scores_worse(ladder: Ladder) -> None:
         for key in ("fd", "kid"):
             values = [rung.readings[key].value for rung in ladder.rungs[damage.key]]
             assert values == sorted(values), (damage.key, key, values)
-    blurred = [rung.readings["precision"].value for rung in ladder.rungs["blur"]]
-    assert blurred[-1] < blurred[0]
+        for key in ("precision", "recall"):  # shares of 53 images: one image is no rise
+            values = [rung.readings[key].value for rung in ladder.rungs[damage.key]]
+            assert all(after <= before + 1 / 53 for before, after in pairwise(values)), (damage.key, key, values)
+            assert values[-1] < values[0] - 3 / 53
+
+
+def test_leaving_out_modes_costs_recall_and_not_precision() -> None:
+    """Spec 4.11, mode dropping: of well-separated modes in two dimensions, recall is about the share that is kept,
+    and precision stays about 0.97. As many images at every rung, so nothing but the modes moves the scores."""
+    stream = np.random.default_rng(0)
+    centres = 100 * np.array([divmod(mode, 5) for mode in range(20)])
+    reference = as_side(centres[stream.integers(0, 20, 1200)] + stream.standard_normal((1200, 2)))
+    found = build_ladder(reference, 400, ["precision", "recall"], settings_for({}, seed=0), extractor=given_features(2))
+    rungs = found.rungs["drop"]
+    assert [rung.num_generated for rung in rungs] == [400] * 4
+    for rung in rungs:
+        assert rung.readings["recall"].value == pytest.approx(1 - rung.severity, abs=0.08)
+        assert rung.readings["precision"].value == pytest.approx(0.97, abs=0.03)
+    assert found.place("recall", 0.72).startswith("Lies between leaving out 2")
+    assert "does not get steadily worse" in found.place("precision", 0.9)
 
 
 def test_it_comes_back_from_its_json(ladder: Ladder) -> None:
@@ -97,15 +144,29 @@ def test_a_report_has_its_places_and_pays_once(tiny: Path, tmp_path: Path, monke
 
 
 def test_the_images_of_the_user_are_scored_like_the_rungs(ladder: Ladder) -> None:
-    from genmetrics_rt.features import FeatureCollector
-
-    collector = FeatureCollector()
-    collector.update(np.zeros((10, 256), np.float32))
+    few = as_side(np.zeros((10, 256), np.float32))
     with pytest.raises(gm.InputError, match="build a ladder from it"):
         score_like_rungs(
-            ladder, collector.result(), collector.result(), settings_for({}, seed=0),
+            ladder, few, few, settings_for({}, seed=0),
             extractor=gm.FeatureExtractor("scattering", device="cpu").summary,
         )  # fmt: skip
+
+
+def test_a_stored_ladder_of_another_version_is_built_again() -> None:
+    reference = as_side(np.random.default_rng(0).standard_normal((120, 4)))
+    cache = FeatureCache(cache_home())
+
+    def build() -> Ladder:
+        return build_ladder(
+            reference, 40, ["fd", "recall"], settings_for({}, seed=0),
+            extractor=given_features(4), content_hash="a", cache=cache,
+        )  # fmt: skip
+
+    first = build()
+    assert list(first.rungs) == ["drop"]
+    (path,) = (cache_home() / "features").rglob("*.block")
+    cache.put(path.stem, {"ladder": np.frombuffer(b'{"schema": "genmetrics.ladder/0"}', dtype=np.uint8)})
+    assert build() == first == build()
 
 
 def test_statistics_alone_have_no_ladder(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from genmetrics_rt.sources import ImageSource, RawImage
 
 NUM_MODES = 20  # k-means clusters of the reference's features, of which some are left out
 DROP = "drop"
+_ORDERS = 500  # of leaving out modes that are tried
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,22 @@ class DamagedSource:
 def modes(values: NDArray[Any], *, num_modes: int = NUM_MODES, seed: int = 0) -> NDArray[np.intp]:
     """(N,) when the mode of each row of (N, D) is left out: 0 is the first to go. Modes are k-means clusters.
 
-    Their order is random, but the half that goes first holds at most half of the rows, so as many are always left.
+    Clusters are of unlike sizes. So of many random orders that one is taken in which the rows go most evenly with the
+    modes, among those whose first half holds at most half of the rows: as many are always left.
     """
     rng = np.random.default_rng(seed)
-    turns: NDArray[np.intp] = rng.permutation(num_modes)[kmeans(values, num_modes, rng)]
-    if 2 * np.count_nonzero(turns < num_modes // 2) > len(turns):
-        turns = num_modes - 1 - turns
-    return turns
+    clusters = kmeans(values, num_modes, rng)
+    sizes = np.bincount(clusters, minlength=num_modes) / len(clusters)
+    orders = rng.permuted(np.tile(np.arange(num_modes), (_ORDERS, 1)), axis=1)
+    orders = np.concatenate(
+        [orders, orders[:, ::-1]]
+    )  # the first half of one of the two holds at most half of the rows
+    half = num_modes // 2
+    gone = sizes[orders].cumsum(axis=1)[:, :half]  # (orders, modes) share of the rows that are gone by then
+    unevenness = np.abs(gone - np.arange(1, half + 1) / num_modes).max(axis=1)
+    unevenness[gone[:, -1] > 0.5 + 1e-9] = np.inf
+    turns: NDArray[np.intp] = np.argsort(orders[unevenness.argmin()])
+    return turns[clusters]
 
 
 def without_modes(turns: NDArray[np.intp], share: float, *, num_modes: int = NUM_MODES) -> NDArray[np.bool_]:

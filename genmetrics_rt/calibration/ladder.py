@@ -8,6 +8,7 @@ spare part fills up the rows. The user's images, scored in the same numbers agai
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -192,7 +193,8 @@ def build_ladder(
     if cache is not None and content_hash:
         stored = cache.get(name)
         if stored is not None:
-            return Ladder.from_json(bytes(stored["ladder"]).decode())
+            with contextlib.suppress(KeyError, UnicodeDecodeError, UnreadableInput):  # of another version: built again
+                return Ladder.from_json(bytes(stored["ladder"]).decode())
 
     parts = deal(rows, size, seed, spare=spare)
     others = some_rows(reference, parts.reference)

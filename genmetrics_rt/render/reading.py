@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from genmetrics_rt.render.names import prose
 from genmetrics_rt.render.numbers import Formatter, count, number, share
 from genmetrics_rt.render.words import one_subset
 from genmetrics_rt.report import Report, Score
@@ -87,7 +88,8 @@ def _same_content(report: Report) -> str:
 
 def _scale(lead: Score, number: Formatter) -> str:
     """What the leading distance is to be held against."""
-    placed = f" On the ladder of damages: {lead.placement[:1].lower()}{lead.placement[1:]}" if lead.placement else ""
+    place = prose(lead.placement)
+    placed = f" On the ladder of damages: {place[:1].lower()}{place[1:]}" if place else ""
     floor = lead.floor
     if floor is None or lead.value is None:
         return _NO_SCALE + placed

@@ -1,0 +1,347 @@
+"""Findings: every rule fires on the fault it is about and on no other, on images through the whole pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from genmetrics_rt.calibration.floor import Floor
+from genmetrics_rt.diagnosis.evidence import Evidence, Likelihoods
+from genmetrics_rt.diagnosis.rules import RULES, diagnose
+from genmetrics_rt.diagnosis.training import StepStatistics, TrainingLog, read_training_log
+from genmetrics_rt.features import Features
+from genmetrics_rt.metrics.metric import Comparison
+from genmetrics_rt.report import Finding, Score
+from genmetrics_rt.scoring import settings_for
+from genmetrics_rt.sides import EXAMPLES
+from tests import faults
+from tests.faults import OF_NUMBERS, ON_COLOUR, ON_DIGITS, Fault
+
+SETTINGS = [("digits-classifier", 200), ("digits-classifier", 600), ("scattering", 200)]
+COSTLY = ("none", "collapse", "invented", "blur", "broken", "memoriser")  # of scattering, these alone
+CASES = [
+    pytest.param(fault, extractor, number, id=f"{fault.name}-{extractor}-{number}")
+    for extractor, number in SETTINGS
+    for fault in ON_DIGITS
+    if extractor != "scattering" or fault.name in COSTLY
+]
+
+
+@cache
+def evidence(fault: Fault, extractor: str, number: int, data: str = "digits") -> Evidence:
+    generated, reference = faults.faulty(fault, data, number)
+    return faults.evidence_of(generated, reference, extractor=extractor)
+
+
+def of_digits(name: str) -> Evidence:
+    return evidence(next(fault for fault in ON_DIGITS if fault.name == name), "digits-classifier", 200)
+
+
+def keys(findings: tuple[Finding, ...]) -> set[str]:
+    return {finding.key for finding in findings}
+
+
+@pytest.mark.parametrize(("fault", "extractor", "number"), CASES)
+def test_a_fault_is_named_and_no_other(fault: Fault, extractor: str, number: int) -> None:
+    found = keys(diagnose(evidence(fault, extractor, number))) - OF_NUMBERS
+    assert fault.must <= found
+    assert found <= fault.must | fault.may
+
+
+@pytest.mark.parametrize("fault", ON_COLOUR, ids=lambda fault: fault.name)
+def test_faults_of_colour_pictures(fault: Fault, tiny_eyes: str) -> None:
+    found = keys(diagnose(evidence(fault, tiny_eyes, 200, "colour"))) - OF_NUMBERS
+    assert fault.must <= found
+    assert found <= fault.must | fault.may
+
+
+@pytest.mark.parametrize(("extractor", "number"), SETTINGS)
+def test_two_halves_of_the_digits_raise_no_alarm(extractor: str, number: int) -> None:
+    assert {finding.severity for finding in diagnose(evidence(ON_DIGITS[0], extractor, number))} <= {"info"}
+
+
+def test_without_floors_there_is_no_false_alarm_either() -> None:
+    bare = replace(of_digits("none"), floors=None)
+    assert {finding.severity for finding in diagnose(bare)} <= {"info"}
+    # Density and coverage have a perfect value in closed form, so that much is seen without floors.
+    assert "mode_collapse" in keys(diagnose(replace(of_digits("collapse"), floors=None)))
+
+
+def test_findings_have_words_and_come_in_order_of_severity() -> None:
+    found = [finding for name in ("collapse", "binarised", "memoriser") for finding in diagnose(of_digits(name))]
+    assert found
+    for finding in found:
+        assert all(text.strip() and "{" not in text for text in (finding.claim, finding.evidence, finding.advice))
+        assert finding.evidence.endswith(".")
+        assert any(character.isdigit() for character in finding.evidence), finding
+    order = [finding.severity for finding in diagnose(of_digits("binarised"))]
+    assert order == sorted(order, key=("problem", "warning", "info").index)
+
+
+def test_every_rule_has_its_own_key() -> None:
+    assert len({rule.key for rule in RULES}) == len(RULES)
+    assert {rule.severity for rule in RULES} == {"problem", "warning", "info"}
+
+
+# What the evidence says
+
+
+def test_lost_clusters_are_those_of_the_kinds_that_were_dropped() -> None:
+    found = evidence(next(f for f in ON_DIGITS if f.name == "dropped_kinds"), "digits-classifier", 600)
+    _, _, _, labels = faults.digits()
+    assert found.lost_clusters
+    for cluster in found.lost_clusters:
+        assert cluster.generated_share < 0.5 * cluster.reference_share
+        assert cluster.p_value < 0.01
+    examples = [position for cluster in found.lost_clusters for position in cluster.examples]
+    # Of ten digits, 0 to 4 were made.
+    assert np.mean(labels[examples] >= 5) >= 0.8
+
+
+def test_copies_are_named_by_pairs_that_are_copies() -> None:
+    found = of_digits("memoriser").copying
+    assert found is not None
+    assert found.share > 0.9
+    assert found.expected < 0.05
+    generated, reference = faults.faulty(next(f for f in ON_DIGITS if f.name == "memoriser"), "digits", 200)
+    for one, other in found.examples:
+        assert np.abs(generated[one].astype(int) - reference[other]).mean() < 3  # noise of deviation 2
+
+
+def test_invented_images_are_named() -> None:
+    clusters = of_digits("invented").invented_clusters
+    outside = sum(cluster.share * (1 - cluster.share_inside) for cluster in clusters)
+    assert outside == pytest.approx(0.2, abs=0.05)
+    examples = [position for cluster in clusters for position in cluster.examples]
+    assert np.mean(np.array(examples) % 5 == 0) >= 0.6  # every fifth is invented
+
+
+def test_repeats_are_those_of_the_collapsed_half() -> None:
+    found = of_digits("half_collapsed").repeats
+    assert found is not None
+    assert found.share == pytest.approx(0.5, abs=0.1)
+    assert all(position % 2 == 0 for position in found.examples)  # every other image
+    assert of_digits("none").repeats.share < 0.1  # type: ignore[union-attr]
+
+
+def test_more_generated_than_reference_images_do_not_look_like_repeats() -> None:
+    rng = np.random.default_rng(0)
+    sides = [Features(rng.normal(size=(rows, 3)), np.arange(rows), rows) for rows in (2000, 200)]
+    found = Evidence(Comparison(*sides, "features", 0, settings_for({}, seed=0)), {}).repeats
+    assert found is not None
+    assert found.num_images == 200
+    assert abs(found.share - found.expected) < 0.1
+
+
+def test_twins_are_counted_exactly() -> None:
+    assert of_digits("repeated").twins == (20, 0)  # a tenth of 200
+    assert of_digits("none").twins == (0, 0)
+
+
+def test_a_collapsed_side_has_fewer_different_images_and_more_alike() -> None:
+    found = of_digits("collapse")
+    assert found.vendi is not None and found.cosine is not None
+    assert found.vendi[0] < 0.7 * found.vendi[1]
+
+
+# Few images
+
+
+def test_few_images_are_said_by_number_and_bias() -> None:
+    (finding,) = [f for f in diagnose(of_digits("none")) if f.key == "too_few_images"]
+    assert "200 images" in finding.evidence
+    assert "bias" in finding.evidence
+    assert finding.severity == "info"
+
+
+def test_many_images_with_a_sure_distance_raise_no_word_on_numbers() -> None:
+    score = _score(
+        "fd", 12.0, details={"num_generated": 5000, "num_reference": 5000, "bias": 1.0}, interval=(11.5, 12.5)
+    )
+    assert diagnose(Evidence(None, {"fd": score})) == ()
+    wide = replace(score, interval=(1.0, 23.0))
+    (finding,) = diagnose(Evidence(None, {"fd": wide}))
+    assert finding.key == "too_few_images"
+    assert "wider than the value" in finding.evidence
+
+
+# The three cases of the textbook
+
+
+def _score(key: str, value: float, **entries: object) -> Score:
+    higher = key not in ("fid", "fd", "kid")
+    return Score(key, key, value, higher, 1.0 if higher else 0.0, "", "", **entries)  # type: ignore[arg-type]
+
+
+def _log(accuracies: list[float], *, recall: float | None = None, pictures: int = 100) -> TrainingLog:
+    steps = []
+    for step, accuracy in enumerate(accuracies):
+        right = round(accuracy * pictures)
+        steps.append(StepStatistics(step, right, pictures - right, pictures - right, right))
+    if recall is not None:  # few real pictures among many generated ones: nearly all are told right all the same
+        taken = round(recall * 25)
+        steps = [StepStatistics(step, taken, 25 - taken, 0, 1225) for step in range(len(accuracies))]
+    return TrainingLog(tuple(steps))
+
+
+def test_a_high_inception_score_beside_a_large_fid_is_not_good() -> None:
+    found = diagnose(Evidence(None, {"is": _score("is", 9.0), "fid": _score("fid", 120.0)}))
+    (finding,) = found
+    assert (finding.key, finding.severity) == ("sharp_but_wrong", "problem")
+    assert "Not good" in finding.claim and "unrealistic" in finding.claim
+    assert "9" in finding.evidence and "120" in finding.evidence
+
+
+@pytest.mark.parametrize(("inception", "fid"), [(9.0, 20.0), (5.0, 40.0)])
+def test_a_small_fid_is_no_finding(inception: float, fid: float) -> None:
+    assert diagnose(Evidence(None, {"is": _score("is", inception), "fid": _score("fid", fid)})) == ()
+
+
+@pytest.mark.parametrize(("fid", "reading"), [(70.0, "fair at best"), (150.0, "poor")])
+def test_the_published_reading_of_fid(fid: float, reading: str) -> None:
+    (finding,) = diagnose(Evidence(None, {"fid": _score("fid", fid)}))
+    assert finding.key == "poor_fid"
+    assert reading in finding.claim
+    # On other features a distance has no published reading.
+    assert diagnose(Evidence(None, {"fd": _score("fd", fid)})) == ()
+
+
+def test_a_large_fid_that_is_all_bias_is_no_finding() -> None:
+    floor = {"fid": Floor("fid", 80.0, 75.0, 85.0, 300, 300)}
+    assert diagnose(Evidence(None, {"fid": _score("fid", 84.0)}, floor)) == ()
+
+
+@pytest.mark.parametrize(("usual", "fires"), [(None, True), (8.0, True), (2.4, False)])
+def test_a_low_inception_score_is_read_beside_that_of_the_reference(usual: float | None, fires: bool) -> None:
+    details = {} if usual is None else {"reference_scores": usual}
+    found = keys(diagnose(Evidence(None, {"is": _score("is", 2.3, details=details)})))
+    assert found == ({"poor_class_score"} if fires else set())
+
+
+def test_a_discriminator_of_98_percent_with_lookalike_images_is_a_collapse() -> None:
+    """On images: a few digits again and again, beside a log whose discriminator is right about 98 %."""
+    (first, *_) = diagnose(replace(of_digits("collapse"), training_log=_log([0.98] * 8)))
+    found = keys(diagnose(replace(of_digits("collapse"), training_log=_log([0.98] * 8))))
+    assert "collapse_under_strong_discriminator" in found and "discriminator_too_strong" in found
+    assert first.severity == "problem"
+    # The same discriminator beside good images, or the same images beside a healthy one.
+    good = keys(diagnose(replace(of_digits("none"), training_log=_log([0.98] * 8))))
+    assert "collapse_under_strong_discriminator" not in good and "discriminator_too_strong" in good
+    healthy = keys(diagnose(replace(of_digits("collapse"), training_log=_log([0.85] * 8))))
+    assert not {"collapse_under_strong_discriminator", "discriminator_too_strong"} & healthy
+
+
+def test_the_same_from_published_numbers() -> None:
+    scores = {"fid": _score("fid", 300.0), "coverage": _score("coverage", 0.03), "recall": _score("recall", 0.02)}
+    floors = {key: Floor(key, 0.9, 0.85, 0.95, 2000, 2000) for key in ("coverage", "recall")}
+    found = diagnose(Evidence(None, scores, floors, training_log=_log([0.98] * 8)))
+    (finding,) = [f for f in found if f.key == "collapse_under_strong_discriminator"]
+    assert "98 %" in finding.evidence and "300" in finding.evidence
+    assert "Mode collapse" in finding.claim and "too strong" in finding.claim
+
+
+def test_an_accuracy_of_98_percent_with_a_recall_of_12_percent_is_not_good() -> None:
+    """3 of 25 real pictures taken for real, 1,225 generated ones told right: accuracy 98.2 %, recall 12 %."""
+    log = _log([0.0] * 4, recall=0.12)
+    assert log.last_accuracy == pytest.approx(0.9824)
+    assert log.last_recall == pytest.approx(0.12)
+    found = {f.key: f for f in diagnose(Evidence(None, {}, training_log=log))}
+    finding = found["accuracy_hides_recall"]
+    assert finding.severity == "problem" and finding.claim.startswith("Not good")
+    assert "98 %" in finding.evidence and "12 %" in finding.evidence
+    # Read the other way: the discriminator's accuracy beside the recall of the images.
+    other = Evidence(None, {"recall": _score("recall", 0.12)}, training_log=_log([0.98] * 4))
+    assert "accuracy_hides_recall" in keys(diagnose(other))
+    fine = Evidence(None, {"recall": _score("recall", 0.85)}, training_log=_log([0.98] * 4))
+    assert "accuracy_hides_recall" not in keys(diagnose(fine))
+
+
+# Training logs and likelihoods
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [
+        ([0.85] * 12, set()),
+        ([0.99] * 12, {"discriminator_too_strong"}),
+        ([0.5] * 12, {"discriminator_guessing"}),
+        ([0.5, 0.5, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.85, 0.86, 0.85, 0.85], set()),
+        ([0.85] * 12 + [0.6, 0.95] * 6, {"discriminator_oscillating"}),
+        ([0.6, 0.7, 0.8, 0.9, 0.8, 0.7] * 5, {"discriminator_oscillating"}),
+        ([0.85, 0.8, 0.88] * 8, set()),
+    ],
+)
+def test_what_a_training_log_says(accuracies: list[float], expected: set[str]) -> None:
+    assert keys(diagnose(Evidence(None, {}, training_log=_log(accuracies)))) == expected
+
+
+def test_few_pictures_a_step_do_not_oscillate_by_chance() -> None:
+    """Binomial(20, 0.85) and alike: their standard error is 0.08, and extremes lie 0.3 apart by chance."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        log = _log((rng.binomial(20, 0.85, 40) / 20).tolist(), pictures=10)
+        assert keys(diagnose(Evidence(None, {}, training_log=log))) == set()
+
+
+def test_the_shipped_gan_has_a_healthy_discriminator_that_knows_its_pictures_by_heart() -> None:
+    """On the last quarter 0.859 right; 0.881 of the training pictures taken for real, 0.441 of the held-out ones."""
+    log = read_training_log(EXAMPLES / "digits-gan-training.csv")
+    (finding,) = diagnose(Evidence(None, {}, training_log=log))
+    assert finding.key == "discriminator_memorises"
+    assert "88 %" in finding.evidence and "44 %" in finding.evidence
+
+
+def test_a_high_likelihood_beside_poor_samples_misleads() -> None:
+    rng = np.random.default_rng(0)
+    likely = Likelihoods(rng.normal(100, 5, 50), rng.normal(100, 5, 50))
+    unlikely = Likelihoods(rng.normal(20, 5, 50), rng.normal(100, 5, 50))
+    assert "misleading_likelihood" in keys(diagnose(replace(of_digits("broken"), likelihoods=likely)))
+    assert "misleading_likelihood" not in keys(diagnose(replace(of_digits("broken"), likelihoods=unlikely)))
+    assert "misleading_likelihood" not in keys(diagnose(replace(of_digits("none"), likelihoods=likely)))
+
+
+# Whatever is missing
+
+
+def test_a_reference_without_images_is_enough_for_what_its_statistics_say() -> None:
+    full = of_digits("blur")
+    assert full.comparison is not None
+    reference = full.comparison.reference
+    alone = Features(
+        values=reference.values[:0],
+        index=reference.index[:0],
+        num_images=len(reference.values),
+        all_statistics=reference.statistics(),
+    )
+    comparison = Comparison(full.comparison.generated, alone, "digits-classifier", 0, settings_for({}, seed=0))
+    poor = Evidence(comparison, {"fd": full.scores["fd"]}, None)
+    assert keys(diagnose(poor)) <= OF_NUMBERS | {"duplicates"}
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 21])
+def test_very_few_images_break_nothing(number: int) -> None:
+    rng = np.random.default_rng(number)
+    sides = [Features(rng.normal(size=(number, 6)), np.arange(number), number) for _ in range(2)]
+    found = diagnose(Evidence(Comparison(*sides, "features", 0, settings_for({}, seed=0)), {}))
+    assert not [finding for finding in found if finding.severity == "problem"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_gaussian_sides_of_one_distribution_raise_no_alarm(seed: int) -> None:
+    """Rows alone, in other dimensions and numbers than those of the digits."""
+    rng = np.random.default_rng(seed)
+    shape = [(60, 300, 5), (300, 60, 5), (500, 500, 2), (400, 400, 64), (1200, 500, 16), (41, 41, 300)][seed]
+    sides = [Features(rng.standard_t(5, (rows, shape[2])), np.arange(rows), rows) for rows in shape[:2]]
+    comparison = Comparison(*sides, "features", 0, settings_for({}, seed=0))
+    assert keys(diagnose(Evidence(comparison, {}))) == set()
+
+
+@pytest.fixture(scope="session")
+def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random projection of 8 × 8 pixels: the second kind of features."""
+    from tests import makers
+
+    return str(makers.make_extractor(tmp_path_factory.mktemp("eyes") / "tiny-eyes", dimension=24, name="tiny-eyes"))
