@@ -41,14 +41,13 @@ from genmetrics_rt.reference import LAYOUTS, require_npz, write_statistics
 from genmetrics_rt.render.numbers import counted
 from genmetrics_rt.terminal import (
     drop_stdout,
+    give,
     messages,
     print_result,
     progress,
     require_own_places,
-    terminal_width,
     unwritable_stdout,
     why_not_writable,
-    write_files,
 )
 
 app = typer.Typer(
@@ -184,13 +183,8 @@ def evaluate(
         return
     with progress(quiet) as callback:
         report = gm.evaluate(generated, reference, ladder=ladder, progress=callback, **options)
-    # The answer first, and the files even if nobody reads it: nothing computed is lost.
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
-    printed = [option for option, place in outputs.items() if place == "-"]
-    try:
-        print_result(writers[printed[0]]() if printed else report.to_text(width=min(110, terminal_width())))
-    finally:
-        write_files({place: writers[option]() for option, place in outputs.items() if place not in (None, "-")})
+    give(report.to_text, writers, outputs)
     held = [condition for condition in conditions if condition.holds(report)]
     for condition in held:
         messages.print(

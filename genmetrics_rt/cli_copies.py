@@ -23,7 +23,7 @@ from genmetrics_rt.options import (
     Threads,
     say_errors,
 )
-from genmetrics_rt.terminal import print_result, progress, require_own_places, terminal_width, write_files
+from genmetrics_rt.terminal import give, progress, require_own_places
 
 
 @say_errors
@@ -90,9 +90,4 @@ def copies(
             threads=threads,
             progress=callback,
         )
-    writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html}
-    printed = [option for option, place in outputs.items() if place == "-"]
-    try:
-        print_result(writers[printed[0]]() if printed else report.to_text(width=min(110, terminal_width())))
-    finally:
-        write_files({place: writers[option]() for option, place in outputs.items() if place not in (None, "-")})
+    give(report.to_text, {"--json": lambda: report.to_json() + "\n", "--html": report.to_html}, outputs)

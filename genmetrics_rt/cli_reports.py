@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from genmetrics_rt.options import (
     say_errors,
 )
 from genmetrics_rt.report import json_text
-from genmetrics_rt.terminal import print_result, progress, require_own_places, terminal_width, write_files
+from genmetrics_rt.terminal import give, progress, require_own_places
 
 JsonFile = Annotated[str | None, typer.Option("--json", help="Write JSON here; - is standard output.")]
 
@@ -44,7 +44,7 @@ def compare(
     table = gm.compare(
         {name: report for name, (_, report) in files.items()}, files={n: f for n, (f, _) in files.items()}
     )
-    give(table.to_text, table.to_dict(), json_file)
+    give_with_json(table.to_text, table.to_dict(), json_file)
 
 
 @say_errors
@@ -94,7 +94,7 @@ def explain(
             threads=threads,
             progress=callback,
         )
-    give(explanation.to_text, explanation.to_dict(), json_file)
+    give_with_json(explanation.to_text, explanation.to_dict(), json_file)
 
 
 def refuse_options(what: str, given: Mapping[str, object]) -> None:
@@ -116,17 +116,12 @@ def show_matrix(generated: str, reference: str, *, json_file: str | None, quiet:
         reports = gm.protocol_matrix(generated, reference, progress=callback, **options)
     bundle = gm.load_bundle(options["extractor"] or next(iter(reports.values())).extractor.name)
     titles = {name: protocol.title for name, protocol in bundle.manifest.protocols.items()}
-    give(lambda *, width: render_matrix(reports, titles, width), matrix_record(reports), json_file)
+    give_with_json(lambda *, width: render_matrix(reports, titles, width), matrix_record(reports), json_file)
 
 
-def give(text: Any, record: Mapping[str, Any], json_file: str | None) -> None:
+def give_with_json(text: Callable[..., str], record: Mapping[str, Any], json_file: str | None) -> None:
     """The answer to standard output, the JSON where it is wanted."""
-    written = json_text(record) + "\n"
-    try:
-        print_result(written if json_file == "-" else text(width=min(110, terminal_width())))
-    finally:
-        if json_file not in (None, "-"):
-            write_files({json_file: written})
+    give(text, {"--json": lambda: json_text(record) + "\n"}, {"--json": json_file})
 
 
 def read_reports(paths: Sequence[str]) -> dict[str, tuple[str, gm.Report]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genmetrics_rt.cli_reports import JsonFile, give
+from genmetrics_rt.cli_reports import JsonFile, give_with_json
 from genmetrics_rt.options import (
     BackendName,
     BatchSize,
@@ -23,7 +23,7 @@ from genmetrics_rt.options import (
     Threads,
     say_errors,
 )
-from genmetrics_rt.terminal import print_result, progress, require_own_places, terminal_width, write_files
+from genmetrics_rt.terminal import give, progress, require_own_places
 
 
 @say_errors
@@ -82,12 +82,7 @@ def track(
             threads=threads,
             progress=callback,
         )
-    writers = {"--json": lambda: done.to_json() + "\n", "--html": done.to_html}
-    printed = [option for option, place in outputs.items() if place == "-"]
-    try:
-        print_result(writers[printed[0]]() if printed else done.to_text(width=min(110, terminal_width())))
-    finally:
-        write_files({place: writers[option]() for option, place in outputs.items() if place not in (None, "-")})
+    give(done.to_text, {"--json": lambda: done.to_json() + "\n", "--html": done.to_html}, outputs)
 
 
 def show_by_class(
@@ -112,4 +107,4 @@ def show_by_class(
             progress=callback,
             **options,
         )
-    give(done.to_text, done.to_dict(), json_file)
+    give_with_json(done.to_text, done.to_dict(), json_file)

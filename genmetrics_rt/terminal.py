@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import typer
@@ -117,6 +117,18 @@ def why_not_writable(path: Path) -> str | None:
     if not os.path.isdir(folder):
         return f"{folder} is no folder"
     return None if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
+
+
+def give(text: Callable[..., str], writers: Mapping[str, Callable[[], str]], outputs: Mapping[str, str | None]) -> None:
+    """The answer to standard output, or the form whose place is ``-``; then the files, even if nobody reads it.
+
+    ``text`` takes the ``width`` of the terminal; ``writers`` and ``outputs`` go by option: ``--json`` → how, where.
+    """
+    printed = [option for option, place in outputs.items() if place == "-"]
+    try:
+        print_result(writers[printed[0]]() if printed else text(width=min(110, terminal_width())))
+    finally:
+        write_files({place: writers[option]() for option, place in outputs.items() if place not in (None, "-")})
 
 
 def write_files(texts: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from genmetrics_rt.copying.closeness import nearest_row, nearest_rows
 from genmetrics_rt.copying.likelihood import Fld as Fld  # FLD is one of them
 from genmetrics_rt.copying.likelihood import fld as fld
 from genmetrics_rt.copying.likelihood import require_rows, squared_distances
-from genmetrics_rt.distances import Bounds, IntArray, PointSet, neighbours, spans
+from genmetrics_rt.distances import IntArray, PointSet
 from genmetrics_rt.errors import InputError, TooFewImages
 from genmetrics_rt.metrics.frechet import frechet_distance
 
@@ -209,32 +209,6 @@ def nearest_neighbour_ratio(
     return ratio, float((ratio < threshold).mean())
 
 
-@dataclass(frozen=True)
-class NeighbourAccuracy:
-    """How well the nearest other image tells the sides apart; ½ is ideal, below ½ points to copying."""
-
-    value: float
-    generated: float  # of the generated images alone
-    reference: float
-
-
-def nearest_neighbour_accuracy(generated: Any, reference: Any) -> NeighbourAccuracy:
-    """Leave-one-out accuracy of a 1-nearest-neighbour classifier between (M, D) and (N, D) features.
-
-    Of equally near images the first counts, generated before reference.
-    Lopez-Paz and Oquab 2017; Xu et al. 2018, "An empirical study on evaluation metrics of GANs".
-    """
-    g, r = as_feature_pair(generated, reference)
-    require_rows(g, 1, "generated")
-    require_rows(r, 1, "reference")
-    values = np.concatenate([g, r])
-    require_rows(values, 2, "different")
-    nearest = _first_nearest_other(values)
-    is_generated = np.arange(len(values)) < len(g)
-    right = is_generated[nearest] == is_generated
-    return NeighbourAccuracy(float(right.mean()), float(right[is_generated].mean()), float(right[~is_generated].mean()))
-
-
 def _cosine_distance(rows: FloatArray, others: FloatArray) -> float:
     """Mean over rows of min over others of ``1 − |cos|``; rows whose sum is 0 do not count, on either side."""
     a, b = (_directions(values) for values in (rows, others))
@@ -264,31 +238,6 @@ def _nearest_distance(rows: FloatArray, others: FloatArray) -> FloatArray:
     points = PointSet(rows)
     distance: FloatArray = np.sqrt(nearest_row(points, PointSet(others))[0])[points.inverse]
     return distance
-
-
-def _first_nearest_other(values: FloatArray) -> IntArray:
-    """(N,) position of the first of the nearest other rows; twins are at 0."""
-    points = PointSet(values)
-    nearest = np.empty(len(values), np.intp)
-    if len(points) > 1:
-        squared, _ = neighbours(points, 1)
-        bounds = Bounds(points, points)
-        nearest[:] = len(values)
-        for rows, columns in spans(len(points), len(points)):
-            tile = bounds.tile(rows, columns)
-            row, column = tile.pairs_within(squared[rows, :1])
-            row, column = row + rows.start, column + columns.start
-            equal = (row != column) & (bounds.exact(row, column) <= squared[row, 0])
-            np.minimum.at(nearest, points.first[row[equal]], points.first[column[equal]])
-        nearest = nearest[points.first[points.inverse]]
-    # A twin is nearer than any other row: the first of the others that equal this one.
-    order = np.argsort(points.inverse, kind="stable")
-    starts = np.flatnonzero(np.diff(points.inverse[order], prepend=-1))
-    for group in np.split(order, starts[1:]):
-        if len(group) > 1:
-            nearest[group] = group[0]
-            nearest[group[0]] = group[1]
-    return nearest
 
 
 def _principal(*sides: FloatArray, num_components: int) -> tuple[FloatArray, ...]:
