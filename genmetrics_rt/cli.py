@@ -118,6 +118,10 @@ def evaluate(
         bool,
         typer.Option("--ladder", help="To which damage of the reference a score corresponds; slow the first time."),
     ] = False,
+    training_log: Annotated[
+        str | None,
+        typer.Option("--training-log", help="CSV of discriminator outputs: findings about the training too."),
+    ] = None,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -182,7 +186,9 @@ def evaluate(
         show_by_class(generated, reference, quiet=quiet, json_file=json_file, **labels, **options)
         return
     with progress(quiet) as callback:
-        report = gm.evaluate(generated, reference, ladder=ladder, progress=callback, **options)
+        report = gm.evaluate(
+            generated, reference, ladder=ladder, training_log=training_log, progress=callback, **options
+        )
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
     give(report.to_text, writers, outputs)
     held = [condition for condition in conditions if condition.holds(report)]

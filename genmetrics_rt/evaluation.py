@@ -12,6 +12,10 @@ from typing import Any
 
 from genmetrics_rt.arrays import as_image_batch
 from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.diagnosis.evidence import Evidence
+from genmetrics_rt.diagnosis.rules import diagnose
+from genmetrics_rt.diagnosis.training import TrainingLog, read_training_log
+from genmetrics_rt.diagnosis.traits import traits_of
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
@@ -22,7 +26,7 @@ from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_features, side_length
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
-from genmetrics_rt.report import ExtractorSummary, LadderScale, Report, Runtime, SideSummary
+from genmetrics_rt.report import ExtractorSummary, Finding, LadderScale, Report, Runtime, SideSummary
 from genmetrics_rt.scoring import Space, choose_metrics, report_fingerprint, score, settings_for
 from genmetrics_rt.sides import FeatureRows, open_side
 from genmetrics_rt.version import __version__
@@ -41,6 +45,7 @@ def evaluate(
     precision: str = "fp32",
     intervals: bool = True,
     ladder: bool = False,
+    training_log: str | os.PathLike[str] | None = None,
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
@@ -76,6 +81,8 @@ def evaluate(
     ladder
         Say to which known damage of the reference (blur, noise, JPEG, modes left out) each score corresponds. Runs the
         network on damaged reference images, once for each reference: about ten times as many as there are.
+    training_log
+        A CSV of discriminator outputs (`genmetrics_rt.diagnosis.training`): findings about the training too.
     num_images
         Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
         `Reference` stays whole.
@@ -94,6 +101,7 @@ def evaluate(
         One of its kinds, with fact, meaning and way out; see `genmetrics_rt.errors`.
     """
     start = time.perf_counter()
+    log = None if training_log is None else read_training_log(training_log)
     preparation = Preparation(
         extractor,
         protocol,
@@ -127,6 +135,7 @@ def evaluate(
         intervals,
         judged=intervals,
         ladder=ladder,
+        training_log=log,
     )
 
 
@@ -288,6 +297,7 @@ def _report(
     *,
     judged: bool = False,
     ladder: bool = False,
+    training_log: TrainingLog | None = None,
 ) -> Report:
     """Score two finished sides and put words, pictures and provenance around the numbers."""
     if generated.features.dimension != reference.features.dimension:
@@ -309,9 +319,15 @@ def _report(
     )
     scores, curves = score(comparison, keys, extractor, space)
     scales: tuple[LadderScale, ...] = ()
+    findings: tuple[Finding, ...] = ()
     if judged:
         floors = floors_of(scores, comparison, extractor, reference.summary, preparation.store)
         scores = with_floors(scores, floors)
+        traits = [
+            None if side.source is None else traits_of(side.source, positions=side.features.index)
+            for side in (generated, reference)
+        ]
+        findings = diagnose(Evidence(comparison, scores, floors, traits[0], traits[1], training_log=training_log))
     if ladder:
         scores, scales = with_ladder(
             scores,
@@ -327,7 +343,7 @@ def _report(
     neighbours = any(key in keys for key in ("precision", "recall", "density", "coverage"))
     return Report(
         scores=scores,
-        findings=(),
+        findings=findings,
         generated=generated.summary,
         reference=reference.summary,
         extractor=extractor,

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+import genmetrics_rt as gm
 from genmetrics_rt.calibration.floor import Floor
 from genmetrics_rt.diagnosis.evidence import Evidence, Likelihoods
 from genmetrics_rt.diagnosis.rules import RULES, diagnose
@@ -345,3 +346,35 @@ def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> str:
     from tests import makers
 
     return str(makers.make_extractor(tmp_path_factory.mktemp("eyes") / "tiny-eyes", dimension=24, name="tiny-eyes"))
+
+
+# In reports
+
+
+def test_a_report_names_what_is_wrong() -> None:
+    keys = "fd,kid,precision,recall,density,coverage"
+    report = gm.evaluate("digits-memoriser", "digits", metrics=keys, device="cpu", num_images=400)
+    finding = next(entry for entry in report.findings if entry.key == "memorisation")
+    assert finding.severity == "problem" and "genmetrics copies" in finding.advice
+    for text in (report.to_text(), report.to_markdown(), report.to_html()):
+        assert "look like copies of reference images" in " ".join(text.split())
+    assert gm.Report.from_json(report.to_json()).findings == report.findings
+    plain = gm.evaluate("digits-memoriser", "digits", metrics=keys, device="cpu", num_images=400, intervals=False)
+    assert plain.findings == ()  # without floors there is nothing to hold scores against
+
+
+def test_a_training_log_is_looked_at_too() -> None:
+    sides, log = ("digits-gan", "digits"), EXAMPLES / "digits-gan-training.csv"
+    plain, logged = (
+        {entry.key for entry in gm.evaluate(*sides, metrics="fd", num_images=200, training_log=path).findings}
+        for path in (None, log)
+    )
+    assert logged - plain == {"discriminator_memorises"}
+    with pytest.raises(gm.MissingInput, match=r"nowhere\.csv"):
+        gm.evaluate(*sides, metrics="fd", training_log="nowhere.csv")
+
+
+def test_two_halves_of_the_digits_raise_no_alarm_in_a_report() -> None:
+    images, reference, *_ = faults.digits()
+    report = gm.evaluate(images, reference, metrics="fd,kid,precision,recall,density,coverage", device="cpu")
+    assert [entry for entry in report.findings if entry.severity != "info"] == []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, ImageArray
 from genmetrics_rt.decode import decode
@@ -81,10 +82,12 @@ class Traits:
         return float(self.grey.mean()) if self.num_images else 0.0
 
 
-def traits_of(source: ImageSource, sample: int = 300, seed: int = 0) -> Traits:
-    """The traits of a seeded sample of a source. An image that cannot be read is left out."""
-    size = min(sample, len(source))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(source), size, replace=False))
+def traits_of(
+    source: ImageSource, sample: int = 300, seed: int = 0, *, positions: NDArray[np.int64] | None = None
+) -> Traits:
+    """The traits of a seeded sample of a source, or of some positions of it; what cannot be read is left out."""
+    among = np.arange(len(source)) if positions is None else positions
+    chosen = np.sort(np.random.default_rng(seed).choice(among, min(sample, len(among)), replace=False))
     rows: list[Sequence[Any]] = []
     for position in chosen.tolist():
         try:
