@@ -112,7 +112,7 @@ def evaluate(
         list[str] | None, typer.Option("--fail-if", help="Exit with 1 if this holds: 'kid>0.05'. Repeatable.")
     ] = None,
     no_intervals: Annotated[
-        bool, typer.Option("--no-intervals", help="Scores alone, without saying how sure they are: faster.")
+        bool, typer.Option("--no-intervals", help="Scores alone, faster: no intervals, no perfect model, no findings.")
     ] = False,
     ladder: Annotated[
         bool,

@@ -76,8 +76,8 @@ def evaluate(
     precision
         ``"fp32"``; ``"tf32"`` and ``"fp16"`` are faster on a GPU and move numbers, so reports name them.
     intervals
-        Say how sure each score is, by standard error and 95 % interval, and what a perfect model would score: from
-        the same features.
+        Say how sure each score is, by standard error and 95 % interval, what a perfect model would score, and what is
+        wrong (the findings): from the same features and, for the findings, a sample of the pictures.
     ladder
         Say to which known damage of the reference (blur, noise, JPEG, modes left out) each score corresponds. Runs the
         network on damaged reference images, once for each reference: about ten times as many as there are.
