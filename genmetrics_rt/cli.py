@@ -122,6 +122,10 @@ def evaluate(
         str | None,
         typer.Option("--training-log", help="CSV of discriminator outputs: findings about the training too."),
     ] = None,
+    likelihoods: Annotated[
+        str | None,
+        typer.Option("--likelihoods", help="CSV of log-likelihoods of both sides: whether they mislead."),
+    ] = None,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -152,7 +156,10 @@ def evaluate(
     genmetrics evaluate out/ real/ -e inception-fid --protocol-matrix
     genmetrics evaluate out/ real/ --by-class                    out/cat/, out/dog/ … and real/cat/, …
     """
-    of_one = {"--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if}
+    for_findings = {"--training-log": training_log, "--likelihoods": likelihoods}
+    of_one = {"--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if, **for_findings}
+    if no_intervals:
+        refuse_options("--no-intervals makes no findings", for_findings)
     if protocol_matrix:
         refuse_options("--protocol-matrix makes a report for each protocol", {"--protocol": protocol, **of_one})
         refuse_options("--protocol-matrix scores whole sides", {"--by-class": by_class, "--ladder": ladder})
@@ -187,7 +194,13 @@ def evaluate(
         return
     with progress(quiet) as callback:
         report = gm.evaluate(
-            generated, reference, ladder=ladder, training_log=training_log, progress=callback, **options
+            generated,
+            reference,
+            ladder=ladder,
+            training_log=training_log,
+            likelihoods=likelihoods,
+            progress=callback,
+            **options,
         )
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
     give(report.to_text, writers, outputs)

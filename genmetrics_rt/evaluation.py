@@ -13,9 +13,10 @@ from typing import Any
 from genmetrics_rt.arrays import as_image_batch
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.diagnosis.evidence import Evidence
+from genmetrics_rt.diagnosis.likelihoods import Likelihoods, read_likelihoods
 from genmetrics_rt.diagnosis.rules import diagnose
 from genmetrics_rt.diagnosis.training import TrainingLog, read_training_log
-from genmetrics_rt.diagnosis.traits import traits_of
+from genmetrics_rt.diagnosis.traits import Traits, traits_of
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
@@ -46,6 +47,7 @@ def evaluate(
     intervals: bool = True,
     ladder: bool = False,
     training_log: str | os.PathLike[str] | None = None,
+    likelihoods: str | os.PathLike[str] | None = None,
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
@@ -83,6 +85,8 @@ def evaluate(
         network on damaged reference images, once for each reference: about ten times as many as there are.
     training_log
         A CSV of discriminator outputs (`genmetrics_rt.diagnosis.training`): findings about the training too.
+    likelihoods
+        A CSV of log-likelihoods (`genmetrics_rt.diagnosis.likelihoods`): whether they mislead.
     num_images
         Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
         `Reference` stays whole.
@@ -101,7 +105,10 @@ def evaluate(
         One of its kinds, with fact, meaning and way out; see `genmetrics_rt.errors`.
     """
     start = time.perf_counter()
+    if not intervals and (training_log is not None or likelihoods is not None):
+        raise InputError("A training log and likelihoods are for the findings, and intervals=False makes none.")
     log = None if training_log is None else read_training_log(training_log)
+    likely = None if likelihoods is None else read_likelihoods(likelihoods)
     preparation = Preparation(
         extractor,
         protocol,
@@ -136,6 +143,7 @@ def evaluate(
         judged=intervals,
         ladder=ladder,
         training_log=log,
+        likelihoods=likely,
     )
 
 
@@ -298,6 +306,7 @@ def _report(
     judged: bool = False,
     ladder: bool = False,
     training_log: TrainingLog | None = None,
+    likelihoods: Likelihoods | None = None,
 ) -> Report:
     """Score two finished sides and put words, pictures and provenance around the numbers."""
     if generated.features.dimension != reference.features.dimension:
@@ -323,11 +332,18 @@ def _report(
     if judged:
         floors = floors_of(scores, comparison, extractor, reference.summary, preparation.store)
         scores = with_floors(scores, floors)
-        traits = [
-            None if side.source is None else traits_of(side.source, positions=side.features.index)
-            for side in (generated, reference)
-        ]
-        findings = diagnose(Evidence(comparison, scores, floors, traits[0], traits[1], training_log=training_log))
+        evidence = Evidence(
+            comparison,
+            scores,
+            floors,
+            generated_source=generated.source,
+            reference_source=reference.source,
+            generated_traits=_traits(generated),
+            reference_traits=_traits(reference),
+            training_log=training_log,
+            likelihoods=likelihoods,
+        )
+        findings = diagnose(evidence)
     if ladder:
         scores, scales = with_ladder(
             scores,
@@ -364,6 +380,10 @@ def _report(
             notes=tuple(preparation.store.notes),
         ),
     )
+
+
+def _traits(side: PreparedSide) -> Traits | None:
+    return None if side.source is None else traits_of(side.source, positions=side.features.index)
 
 
 def common_extractor(generated: ExtractorSummary, reference: ExtractorSummary) -> ExtractorSummary:

@@ -102,7 +102,7 @@ def _pictures(
         pictures.append(
             Thumbnail(
                 name=source.entry_name(position),
-                jpeg=_thumbnail(source, position),
+                jpeg=thumbnail(source, position),
                 value=float(value[row]),
                 caption=caption.format(float(value[row])) if np.isfinite(value[row]) else beyond,
             )
@@ -110,7 +110,7 @@ def _pictures(
     return tuple(pictures)
 
 
-def _thumbnail(source: ImageSource, position: int) -> bytes | None:
+def thumbnail(source: ImageSource, position: int) -> bytes | None:
     """A small JPEG of what lies there now, or None when it can no longer be read."""
     from PIL import Image
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -69,6 +70,16 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A small picture beside the number that made it worth showing."""
+
+    name: str  # the file name (or "image 17" of an array)
+    jpeg: bytes | None  # at most 128 px on the longer side; None when the picture cannot be read again
+    value: float  # realism, or distance to the nearest generated image
+    caption: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """A diagnosis: a claim, how serious it is, the evidence, and what to do about it."""
 
@@ -77,6 +88,7 @@ class Finding:
     claim: str
     evidence: str
     advice: str
+    pictures: tuple[Thumbnail, ...] = ()  # that show it; pairs stand side by side
 
 
 @dataclass(frozen=True)
@@ -113,16 +125,6 @@ class ExtractorSummary:
     dimension: int
     published: bool = False  # whether scores on them go by published names: fid, is
     recipe: Mapping[str, Any] = field(default_factory=dict)  # every line that the features depend on, for `explain`
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small picture beside the number that made it worth showing."""
-
-    name: str  # the file name (or "image 17" of an array)
-    jpeg: bytes | None  # at most 128 px on the longer side; None when the picture cannot be read again
-    value: float  # realism, or distance to the nearest generated image
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -217,9 +219,10 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values. One that is not finite is None, with ``"<key>_reason"`` beside it."""
         record = dataclasses.asdict(self)
-        for gallery in record["galleries"]:
-            for thumbnail in gallery["thumbnails"]:
-                del thumbnail["jpeg"]  # pictures live in the HTML only
+        pictures = [gallery["thumbnails"] for gallery in record["galleries"]]
+        pictures += [finding["pictures"] for finding in record["findings"]]
+        for thumbnail in itertools.chain.from_iterable(pictures):
+            del thumbnail["jpeg"]  # pictures live in the HTML only
         return {"schema": SCHEMA, **_plain(record)}
 
     def to_json(self, *, indent: int | None = 2) -> str:
@@ -334,12 +337,18 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
         interval = tuple(entry["interval"]) if entry["interval"] else None
         return LadderScale(**{**entry, "interval": interval, "floor": floor(entry["floor"]), "damages": damages})
 
+    def thumbnails(entries: Sequence[Mapping[str, Any]]) -> tuple[Thumbnail, ...]:
+        return tuple(Thumbnail(**entry, jpeg=None) for entry in entries)
+
     def gallery(entry: Mapping[str, Any]) -> Gallery:
-        return Gallery(**{**entry, "thumbnails": tuple(Thumbnail(**t, jpeg=None) for t in entry["thumbnails"])})
+        return Gallery(**{**entry, "thumbnails": thumbnails(entry["thumbnails"])})
+
+    def finding(entry: Mapping[str, Any]) -> Finding:
+        return Finding(**{**entry, "pictures": thumbnails(entry.get("pictures", ()))})
 
     return Report(
         scores={key: score(entry) for key, entry in record["scores"].items()},
-        findings=tuple(Finding(**entry) for entry in record["findings"]),
+        findings=tuple(finding(entry) for entry in record["findings"]),
         generated=side(record["generated"]),
         reference=side(record["reference"]),
         extractor=ExtractorSummary(**record["extractor"]),

@@ -115,6 +115,13 @@ def blur(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng: np.r
     return np.stack([np.asarray(Image.fromarray(row).filter(ImageFilter.GaussianBlur(radius))) for row in images])
 
 
+def half_blurred(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Every other image is blurred."""
+    made = images.copy()
+    made[::2] = blur(images, kinds, reference, rng)[::2]
+    return made
+
+
 def noise(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     grain = rng.normal(0, 45, (*images.shape[:3], 1))
     return np.clip(images + grain, 0, 255).astype(np.uint8)
@@ -198,10 +205,11 @@ ON_DIGITS = (
     Fault(none, frozenset()),
     Fault(collapse, frozenset({"mode_collapse"}), frozenset({"missing_modes"})),
     Fault(dropped_kinds, frozenset({"mode_collapse"}), frozenset({"missing_modes"})),
-    Fault(half_collapsed, frozenset({"near_repeats"}), frozenset({"missing_modes"})),
+    Fault(half_collapsed, frozenset({"near_repeats"}), frozenset({"missing_modes", "invented_modes"})),
     Fault(missing_kind, frozenset({"missing_modes"})),
     Fault(invented, frozenset({"invented_modes"}), frozenset({"near_repeats"})),  # of which one is like the other
     Fault(blur, frozenset({"blurry"}), frozenset({"diverse_but_blurry"})),
+    Fault(half_blurred, frozenset({"blurry"}), frozenset({"diverse_but_blurry", "invented_modes"})),
     Fault(noise, frozenset({"noisy"}), frozenset({"diverse_but_blurry"})),
     Fault(broken, frozenset({"unrealistic"}), frozenset({"diverse_but_blurry"})),
     Fault(
@@ -221,6 +229,7 @@ ON_COLOUR = (
     Fault(none, frozenset()),
     Fault(collapse, frozenset({"mode_collapse"}), frozenset({"missing_modes"})),
     Fault(blur, frozenset({"blurry"}), frozenset({"diverse_but_blurry"})),
+    Fault(half_blurred, frozenset({"blurry"}), frozenset({"diverse_but_blurry", "invented_modes"})),
     Fault(noise, frozenset({"noisy"}), frozenset({"diverse_but_blurry"})),
     Fault(memoriser, frozenset({"memorisation"})),
     Fault(jpeg, frozenset({"unlike_jpeg"}), _UNLIKE),
@@ -273,7 +282,8 @@ def evidence_of(generated: Any, reference: Any, *, extractor: Any, **known: Any)
     comparison = Comparison(side.features, of_reference, summary.name, 0, settings, intervals=True)
     scores, _ = score(comparison, keys, summary, _space(side.features))
     traits = {"generated_traits": traits_of(sides[0]), "reference_traits": traits_of(sides[1])}
-    return Evidence(comparison, scores, perfect, **(traits | known))
+    sources = {"generated_source": sides[0], "reference_source": sides[1]}
+    return Evidence(comparison, scores, perfect, **(traits | sources | known))
 
 
 def _space(features: Any) -> Space:

@@ -1,22 +1,17 @@
-"""The conditions of the rules: each looks at the evidence and gives the facts for its words, or None.
-
-Facts are texts under the names that the words of the rule use; ``evidence`` is always among them.
-"""
+"""The conditions of the rules: each looks at the evidence and gives the facts for its words, or None."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
-from genmetrics_rt.diagnosis.evidence import Copying, Evidence, Repeats
+from genmetrics_rt.diagnosis.evidence import Copying, Evidence, Picture, Repeats
 from genmetrics_rt.diagnosis.training import GUESSING, HEALTHY, num_swings
 from genmetrics_rt.diagnosis.traits import MIN_TRAITS, Traits, alike_in_size
-
-Facts: TypeAlias = "Mapping[str, str] | None"
 
 # Of what a perfect model gets: below it, and below the floor's interval, a score is low.
 LOW = 0.85
@@ -30,10 +25,20 @@ SWING = 0.2  # of the discriminator's accuracy, between two turns
 # High frequencies over those of the reference: beside low fidelity, and so far off that they need no other witness.
 BLURRED, MUCH_BLURRED = 0.8, 0.65
 GRAINY, MUCH_GRAIN = 1.25, 1.6
+MANY_OFF = 0.25  # of the generated images, blurrier or grainier than nearly all of the reference
 MANY_REPEATS = 0.15  # of the generated images: near neighbours come in pairs, so their share scatters widely
 MANY_TURNS = 4  # of the discriminator's accuracy, from which training oscillates
 GAP_OF_HELD_OUT = 0.15  # of recall, between training and held-out pictures
 _SIGNIFICANT = 3.0  # standard errors
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a rule found: the evidence in a sentence, pictures of it, and what its claim and advice name in braces."""
+
+    evidence: str
+    pictures: tuple[Picture, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
 
 
 # Variety
@@ -53,7 +58,7 @@ def low_fidelity(evidence: Evidence) -> bool:
     return evidence.below_floor("precision", LOW) or thin
 
 
-def mode_collapse(evidence: Evidence) -> Facts:
+def mode_collapse(evidence: Evidence) -> Facts | None:
     if not low_variety(evidence) or low_fidelity(evidence) or _moved_as_a_whole(evidence):
         return None
     if evidence.value("precision") is None and evidence.value("density") is None:
@@ -63,92 +68,109 @@ def mode_collapse(evidence: Evidence) -> Facts:
         parts.append(f"about {evidence.vendi[0]:.1f} different images where the reference has {evidence.vendi[1]:.1f}")
     if evidence.cosine:
         parts.append(f"mean cosine of two images {evidence.cosine[0]:.3f}, in the reference {evidence.cosine[1]:.3f}")
-    return {"evidence": _sentence(parts)}
+    return Facts(_sentence(parts))
 
 
-def missing_modes(evidence: Evidence) -> Facts:
+def missing_modes(evidence: Evidence) -> Facts | None:
     if not evidence.lost_clusters or low_fidelity(evidence) or _moved_as_a_whole(evidence):
         return None
     parts = [
         f"{_percent(cluster.generated_share)} of the generated images where the reference has "
-        f"{_percent(cluster.reference_share)} (p = {cluster.p_value:.1g}; reference {_images(cluster.examples)})"
+        f"{_percent(cluster.reference_share)} (p = {cluster.p_value:.1g}; as in {_named(cluster.examples, evidence)})"
         for cluster in evidence.lost_clusters[:4]
     ]
-    return {"count": _counted(len(evidence.lost_clusters), "group"), "evidence": _sentence(parts)}
+    examples = [picture for cluster in evidence.lost_clusters[:4] for picture in cluster.examples]
+    count = _counted(len(evidence.lost_clusters), "group")
+    return Facts(_sentence(parts), tuple(examples), {"count": count})
 
 
 def _moved_as_a_whole(evidence: Evidence) -> bool:
-    """Whether lost colour, blur or noise explains that little of the reference is reached: images vary, elsewhere."""
+    """Whether colour, light, blur or noise explains that little of the reference is reached: images vary, elsewhere."""
     if unlike_colour(evidence):
         return True
-    if evidence.sharpness is None or BLURRED < evidence.sharpness < GRAINY or evidence.vendi is None:
+    if evidence.vendi is None or evidence.vendi_within is None:
         return False
-    return evidence.vendi[0] >= LOW * evidence.vendi[1]
+    if unlike_brightness(evidence):  # which makes images more alike, but not as alike as a collapse does
+        return evidence.vendi_within[0] >= 0.5 * evidence.vendi_within[1]
+    as_sharp = evidence.sharpness is None or BLURRED < evidence.sharpness < GRAINY
+    return not as_sharp and evidence.vendi[0] >= LOW * evidence.vendi[1]
 
 
-def invented_modes(evidence: Evidence) -> Facts:
+def invented_modes(evidence: Evidence) -> Facts | None:
     if not evidence.invented_clusters or mode_collapse(evidence):
         return None  # a prototype that is repeated is no mode
     if unlike_colour(evidence) or unlike_brightness(evidence):
         return None  # moved as a whole
     parts = [
         f"{_percent(cluster.share)} of the generated images form a group of which {_percent(cluster.share_inside)} "
-        f"look like the reference ({_images(cluster.examples)})"
+        f"look like the reference ({_named(cluster.examples, evidence)})"
         for cluster in evidence.invented_clusters[:4]
     ]
     outside = sum(cluster.share * (1 - cluster.share_inside) for cluster in evidence.invented_clusters)
-    return {"share": _percent(outside), "evidence": _sentence(parts)}
+    examples = [picture for cluster in evidence.invented_clusters[:4] for picture in cluster.examples]
+    return Facts(_sentence(parts), tuple(examples), {"share": _percent(outside)})
 
 
 # Fidelity
 
 
-def blurry(evidence: Evidence) -> Facts:
-    if evidence.sharpness is None or evidence.sharpness >= BLURRED or unlike_jpeg(evidence):
+def blurry(evidence: Evidence) -> Facts | None:
+    if evidence.sharpness is None or unlike_jpeg(evidence):
         return None
-    if evidence.sharpness >= MUCH_BLURRED and not low_fidelity(evidence):
+    share = evidence.soft_and_grainy[0]
+    beyond_doubt = evidence.sharpness < MUCH_BLURRED or share >= MANY_OFF
+    if not beyond_doubt and not (evidence.sharpness < BLURRED and low_fidelity(evidence)):
         return None
-    return {"evidence": _sentence([_sharpness(evidence), *_fidelity(evidence)])}
+    return Facts(
+        _sentence([_sharpness(evidence, share, "fewer"), *_fidelity(evidence)]),
+        evidence.least_realistic,
+        {"which": _which(share)},
+    )
 
 
-def noisy(evidence: Evidence) -> Facts:
-    if evidence.sharpness is None or evidence.sharpness <= GRAINY:
+def noisy(evidence: Evidence) -> Facts | None:
+    if evidence.sharpness is None:
         return None
-    if evidence.sharpness <= MUCH_GRAIN and not low_fidelity(evidence):
+    share = evidence.soft_and_grainy[1]
+    beyond_doubt = evidence.sharpness > MUCH_GRAIN or share >= MANY_OFF
+    if not beyond_doubt and not (evidence.sharpness > GRAINY and low_fidelity(evidence)):
         return None
-    return {"evidence": _sentence([_sharpness(evidence), *_fidelity(evidence)])}
+    return Facts(
+        _sentence([_sharpness(evidence, share, "more"), *_fidelity(evidence)]),
+        evidence.least_realistic,
+        {"which": _which(share)},
+    )
 
 
-def unrealistic(evidence: Evidence) -> Facts:
+def unrealistic(evidence: Evidence) -> Facts | None:
     if not low_fidelity(evidence) or blurry(evidence) or noisy(evidence):
         return None
-    return {"evidence": _sentence(_fidelity(evidence))}
+    return Facts(_sentence(_fidelity(evidence)), evidence.least_realistic)
 
 
-def diverse_but_blurry(evidence: Evidence) -> Facts:
+def diverse_but_blurry(evidence: Evidence) -> Facts | None:
     reached = [key for key in ("recall", "coverage") if _reaches(evidence, key)]
     if not low_fidelity(evidence) or not reached:
         return None
-    return {"evidence": _sentence([_against_floor(evidence, key) for key in (*reached, "precision", "density")])}
+    return Facts(_sentence([_against_floor(evidence, key) for key in (*reached, "precision", "density")]))
 
 
-def sharp_but_wrong(evidence: Evidence) -> Facts:
+def sharp_but_wrong(evidence: Evidence) -> Facts | None:
     score, distance = evidence.scores.get("is"), evidence.value("fid")
     if score and score.value is not None and distance is not None:
         if score.value < IS_HIGH or distance < FID_POOR:
             return None
         of_classes, of_distance = f"IS {score.value:.3g} (high from 8 on)", f"FID {distance:.4g} (poor from 100 on)"
-        return {"evidence": _sentence([of_classes, of_distance])}
+        return Facts(_sentence([of_classes, of_distance]))
     score = evidence.scores.get("class_score")
     usual = score.details.get("reference_scores") if score else None
     if score is None or score.value is None or usual is None or score.value < FINE * usual or not far_off(evidence):
         return None
-    return {
-        "evidence": _sentence([f"class score {score.value:.3g}, the reference itself {usual:.3g}", _distance(evidence)])
-    }
+    of_classes = f"class score {score.value:.3g}, the reference itself {usual:.3g}"
+    return Facts(_sentence([of_classes, _distance(evidence)]), evidence.least_realistic)
 
 
-def poor_distance(evidence: Evidence) -> Facts:
+def poor_distance(evidence: Evidence) -> Facts | None:
     distance = evidence.value("fid")
     if distance is None or distance < FID_FAIR or sharp_but_wrong(evidence):
         return None
@@ -156,10 +178,10 @@ def poor_distance(evidence: Evidence) -> Facts:
     if floor is not None and floor.high is not None and distance <= 2 * floor.high:
         return None  # as much is bias from few images
     reading = "poor" if distance >= FID_POOR else "fair at best"
-    return {"reading": reading, "evidence": _sentence([_distance(evidence)])}
+    return Facts(_sentence([_distance(evidence)]), named={"reading": reading})
 
 
-def poor_class_score(evidence: Evidence) -> Facts:
+def poor_class_score(evidence: Evidence) -> Facts | None:
     score = evidence.scores.get("is")
     if score is None or score.value is None or score.value >= IS_POOR:
         return None
@@ -167,7 +189,7 @@ def poor_class_score(evidence: Evidence) -> Facts:
     if usual is not None and score.value >= FINE * usual:
         return None  # as much as the reference itself
     reference = f", the reference itself {usual:.3g}" if usual is not None else ""
-    return {"evidence": _sentence([f"IS {score.value:.3g}{reference}"])}
+    return Facts(_sentence([f"IS {score.value:.3g}{reference}"]))
 
 
 def far_off(evidence: Evidence) -> bool:
@@ -187,41 +209,35 @@ def far_off(evidence: Evidence) -> bool:
 # Copies
 
 
-def memorisation(evidence: Evidence) -> Facts:
+def memorisation(evidence: Evidence) -> Facts | None:
     found = evidence.copying
     if found is None or not _more_than_usual(found):
         return None
-    pairs = ", ".join(f"{g} and {r}" for g, r in found.examples)
-    return {
-        "share": _percent(found.share),
-        "evidence": _sentence(
-            [
-                f"{_percent(found.share)} of the generated images lie within half the distance that separates their "
-                f"nearest reference image from its own neighbour; of held-out halves of the reference it is "
-                f"{_percent(found.expected)}",
-                f"pairs to look at (generated and reference image): {pairs}",
-            ]
-        ),
-    }
+    pairs = ", ".join(f"{evidence.name(generated)} and {evidence.name(of)}" for generated, of in found.examples)
+    parts = [
+        f"{_percent(found.share)} of the generated images lie within half the distance that separates their nearest "
+        f"reference image from its own neighbour; of held-out halves of the reference it is "
+        f"{_percent(found.expected)}",
+        f"pairs to look at (generated and reference image): {pairs}",
+    ]
+    side_by_side = tuple(picture for pair in found.examples for picture in pair)
+    return Facts(_sentence(parts), side_by_side, {"share": _percent(found.share)})
 
 
-def near_repeats(evidence: Evidence) -> Facts:
+def near_repeats(evidence: Evidence) -> Facts | None:
     found = evidence.repeats
     if found is None or not _more_than_usual(found) or found.share < MANY_REPEATS or mode_collapse(evidence):
         return None
     if low_fidelity(evidence) or _moved_as_a_whole(evidence):
         return None  # then distances among the images mean something else than those in the reference
-    return {
-        "share": _percent(found.share),
-        "evidence": _sentence(
-            [
-                f"{_percent(found.share)} of the generated images have another one within half the distance that "
-                f"separates reference images there; of held-out halves of the reference it is "
-                f"{_percent(found.expected)}",
-                f"to look at: generated {_images(found.examples)}",
-            ]
-        ),
-    }
+    pairs = ", ".join(f"{evidence.name(one)} and {evidence.name(other)}" for one, other in found.examples)
+    parts = [
+        f"{_percent(found.share)} of the generated images have another one within half the distance that separates "
+        f"reference images there; of held-out halves of the reference it is {_percent(found.expected)}",
+        f"pairs to look at: {pairs}",
+    ]
+    side_by_side = tuple(picture for pair in found.examples for picture in pair)
+    return Facts(_sentence(parts), side_by_side, {"share": _percent(found.share)})
 
 
 def _more_than_usual(found: Copying | Repeats) -> bool:
@@ -230,7 +246,7 @@ def _more_than_usual(found: Copying | Repeats) -> bool:
     return found.share > 2 * usual + 0.02 + _SIGNIFICANT * math.sqrt(usual * (1 - usual) / found.num_images)
 
 
-def duplicates(evidence: Evidence) -> Facts:
+def duplicates(evidence: Evidence) -> Facts | None:
     if evidence.comparison is None:
         return None
     parts = []
@@ -238,20 +254,20 @@ def duplicates(evidence: Evidence) -> Facts:
     for twins, (name, side) in zip(evidence.twins, sides, strict=True):
         if twins >= 2 and (twins >= 10 or twins >= 0.01 * len(side.values)):
             parts.append(f"{twins:,} of {len(side.values):,} {name} images repeat an earlier one exactly")
-    return {"evidence": _sentence(parts)} if parts else None
+    return Facts(_sentence(parts)) if parts else None
 
 
 # Numbers of images
 
 
-def rank_deficient(evidence: Evidence) -> Facts:
+def rank_deficient(evidence: Evidence) -> Facts | None:
     score = evidence.scores.get("fid") or evidence.scores.get("fd")
     if score is None or score.value is None or "rank_deficient" not in score.details:
         return None
-    return {"evidence": _sentence([str(score.details["rank_deficient"])])}
+    return Facts(_sentence([str(score.details["rank_deficient"])]))
 
 
-def too_few_images(evidence: Evidence) -> Facts:
+def too_few_images(evidence: Evidence) -> Facts | None:
     score = evidence.scores.get("fid") or evidence.scores.get("fd")
     if score is None or score.value is None:
         return None
@@ -265,7 +281,7 @@ def too_few_images(evidence: Evidence) -> Facts:
         parts.append(f"about {bias:.3g} of the {score.value:.3g} is bias from few images")
     if score.interval is not None and score.interval[1] - score.interval[0] > abs(score.value):
         parts.append(f"its 95 % interval, {score.interval[0]:.3g} to {score.interval[1]:.3g}, is wider than the value")
-    return {"evidence": _sentence(parts)} if parts else None
+    return Facts(_sentence(parts)) if parts else None
 
 
 # Traits of the files
@@ -278,15 +294,15 @@ def _traits(evidence: Evidence) -> tuple[Traits, Traits] | None:
     return g, r
 
 
-def unlike_sizes(evidence: Evidence) -> Facts:
+def unlike_sizes(evidence: Evidence) -> Facts | None:
     pair = _traits(evidence)
     if pair is None or alike_in_size(*pair):
         return None
     sizes = [f"{np.median(side.widths):.0f} × {np.median(side.heights):.0f}" for side in pair]
-    return {"evidence": _sentence([f"generated images are typically {sizes[0]}, reference images {sizes[1]}"])}
+    return Facts(_sentence([f"generated images are typically {sizes[0]}, reference images {sizes[1]}"]))
 
 
-def unlike_jpeg(evidence: Evidence) -> Facts:
+def unlike_jpeg(evidence: Evidence) -> Facts | None:
     pair = _traits(evidence)
     if pair is None:
         return None
@@ -300,7 +316,7 @@ def unlike_jpeg(evidence: Evidence) -> Facts:
         if abs(medians[0] - medians[1]) >= 10:
             parts.append(f"JPEG quality is typically {medians[0]:.0f} generated, {medians[1]:.0f} in the reference")
     if unlike_sizes(evidence) or (evidence.sharpness or 0) > MUCH_GRAIN:
-        return {"evidence": _sentence(parts)} if parts else None  # resizing makes blocks, noise hides them
+        return Facts(_sentence(parts)) if parts else None  # resizing makes blocks, noise hides them
     blocks = [side.blockiness[np.isfinite(side.blockiness)] for side in pair]
     if min(map(len, blocks)) >= MIN_TRAITS:
         middle = [float(np.median(own)) for own in blocks]
@@ -309,18 +325,18 @@ def unlike_jpeg(evidence: Evidence) -> Facts:
                 f"steps across 8 × 8 blocks are {middle[0]:.2f} times those elsewhere in generated, {middle[1]:.2f} "
                 "in reference images, as after JPEG compression of one side"
             )
-    return {"evidence": _sentence(parts)} if parts else None
+    return Facts(_sentence(parts)) if parts else None
 
 
-def unlike_colour(evidence: Evidence) -> Facts:
+def unlike_colour(evidence: Evidence) -> Facts | None:
     pair = _traits(evidence)
     if pair is None or abs(pair[0].grey_share - pair[1].grey_share) < 0.3:
         return None
     shares = [_percent(side.grey_share) for side in pair]
-    return {"evidence": _sentence([f"{shares[0]} of the generated images are grey, {shares[1]} of reference images"])}
+    return Facts(_sentence([f"{shares[0]} of the generated images are grey, {shares[1]} of reference images"]))
 
 
-def unlike_brightness(evidence: Evidence) -> Facts:
+def unlike_brightness(evidence: Evidence) -> Facts | None:
     pair = _traits(evidence)
     if pair is None:
         return None
@@ -333,7 +349,7 @@ def unlike_brightness(evidence: Evidence) -> Facts:
     alike = evidence.sharpness is None or BLURRED <= evidence.sharpness <= GRAINY  # else blur or noise tells it better
     if alike and min(medians) > 0 and max(medians) / min(medians) > 1.3:
         parts.append(f"contrast (standard deviation) {medians[0]:.0f} generated, {medians[1]:.0f} in the reference")
-    return {"evidence": _sentence(parts)} if parts else None
+    return Facts(_sentence(parts)) if parts else None
 
 
 def _apart(first: FloatArray, second: FloatArray) -> bool:
@@ -344,24 +360,24 @@ def _apart(first: FloatArray, second: FloatArray) -> bool:
 # Training
 
 
-def discriminator_too_strong(evidence: Evidence) -> Facts:
+def discriminator_too_strong(evidence: Evidence) -> Facts | None:
     log = evidence.training_log
     if log is None or log.last_accuracy <= HEALTHY[1]:
         return None
-    return {"evidence": _sentence([_accuracy(evidence)])}
+    return Facts(_sentence([_accuracy(evidence)]))
 
 
-def discriminator_guessing(evidence: Evidence) -> Facts:
+def discriminator_guessing(evidence: Evidence) -> Facts | None:
     log = evidence.training_log
     if log is None:
         return None
     pictures = sum(entry.num_pictures for entry in log.last)
     if log.last_accuracy > GUESSING + 2 * (0.25 / pictures) ** 0.5:
         return None
-    return {"evidence": _sentence([_accuracy(evidence)])}
+    return Facts(_sentence([_accuracy(evidence)]))
 
 
-def discriminator_oscillating(evidence: Evidence) -> Facts:
+def discriminator_oscillating(evidence: Evidence) -> Facts | None:
     """Accuracy goes up and down again and again in the second half, by more than chance moves it."""
     log = evidence.training_log
     if log is None:
@@ -374,27 +390,24 @@ def discriminator_oscillating(evidence: Evidence) -> Facts:
         return None
     low, high = _percent(float(later.min())), _percent(float(later.max()))
     moves = f"in the second half accuracy moves between {low} and {high}, and turns {turns} times"
-    return {"evidence": _sentence([moves])}
+    return Facts(_sentence([moves]))
 
 
-def discriminator_memorises(evidence: Evidence) -> Facts:
+def discriminator_memorises(evidence: Evidence) -> Facts | None:
     """Real pictures of the training set are taken for real far more often than others."""
     log = evidence.training_log
     if log is None or log.last_held_out_recall is None:
         return None
     if log.last_recall - log.last_held_out_recall < GAP_OF_HELD_OUT:
         return None
-    return {
-        "evidence": _sentence(
-            [
-                f"it takes {_percent(log.last_recall)} of the real pictures that it was trained on for real, and "
-                f"{_percent(log.last_held_out_recall)} of those that it was not"
-            ]
-        )
-    }
+    taken = (
+        f"it takes {_percent(log.last_recall)} of the real pictures that it was trained on for real, and "
+        f"{_percent(log.last_held_out_recall)} of those that it was not"
+    )
+    return Facts(_sentence([taken]))
 
 
-def collapse_under_discriminator(evidence: Evidence) -> Facts:
+def collapse_under_discriminator(evidence: Evidence) -> Facts | None:
     """Too strong a discriminator, a large distance, and images that look alike."""
     log = evidence.training_log
     if log is None or log.last_accuracy <= HEALTHY[1] or not far_off(evidence):
@@ -405,33 +418,27 @@ def collapse_under_discriminator(evidence: Evidence) -> Facts:
     if evidence.vendi and evidence.vendi[0] < 0.5 * evidence.vendi[1]:
         alike = True
         parts.append(f"about {evidence.vendi[0]:.1f} different images where the reference has {evidence.vendi[1]:.1f}")
-    return {"evidence": _sentence(parts)} if alike else None
+    return Facts(_sentence(parts)) if alike else None
 
 
-def accuracy_hides_recall(evidence: Evidence) -> Facts:
+def accuracy_hides_recall(evidence: Evidence) -> Facts | None:
     log = evidence.training_log
     if log is None or log.last_accuracy < HEALTHY[1]:
         return None
     if log.last_recall < 0.5:
-        return {
-            "evidence": _sentence(
-                [_accuracy(evidence), f"yet only {_percent(log.last_recall)} of the real pictures are taken for real"]
-            )
-        }
+        taken = f"yet only {_percent(log.last_recall)} of the real pictures are taken for real"
+        return Facts(_sentence([_accuracy(evidence), taken]))
     recall = evidence.value("recall")
     if recall is None or recall >= 0.5 or (evidence.floor("recall") and not evidence.below_floor("recall", LOW)):
         return None
-    return {
-        "evidence": _sentence(
-            [_accuracy(evidence), f"yet recall is {recall:.2f}: the images reach {_percent(recall)} of the reference"]
-        )
-    }
+    reached = f"yet recall is {recall:.2f}: the images reach {_percent(recall)} of the reference"
+    return Facts(_sentence([_accuracy(evidence), reached]))
 
 
 # Likelihood
 
 
-def misleading_likelihood(evidence: Evidence) -> Facts:
+def misleading_likelihood(evidence: Evidence) -> Facts | None:
     """Unseen reference images are as likely as the model's own samples, yet the samples are poor."""
     given = evidence.likelihoods
     if given is None or not len(given.of_reference) or not len(given.of_generated):
@@ -447,7 +454,7 @@ def misleading_likelihood(evidence: Evidence) -> Facts:
         _distance(evidence),
         *(_against_floor(evidence, key) for key in ("precision", "density")),
     ]
-    return {"evidence": _sentence(parts)}
+    return Facts(_sentence(parts))
 
 
 # Words
@@ -470,12 +477,19 @@ def _reaches(evidence: Evidence, key: str) -> bool:
 def _fidelity(evidence: Evidence) -> list[str]:
     parts = [_against_floor(evidence, key) for key in ("precision", "density")]
     if evidence.least_realistic:
-        parts.append(f"the least realistic are generated {_images(evidence.least_realistic)}")
+        parts.append(f"the least realistic are {_named(evidence.least_realistic, evidence)}")
     return parts
 
 
-def _sharpness(evidence: Evidence) -> str:
-    return f"high frequencies are {evidence.sharpness:.2f} times those of the reference"
+def _which(share: float) -> str:
+    return f"{_percent(share)} of the generated images" if 0.1 <= share < 0.8 else "The generated images"
+
+
+def _sharpness(evidence: Evidence, share: float, which: str) -> str:
+    return (
+        f"high frequencies are {evidence.sharpness:.2f} times those of the reference, and {_percent(share)} of the "
+        f"generated images have {which} than 39 of 40 reference images"
+    )
 
 
 def _distance(evidence: Evidence) -> str:
@@ -505,8 +519,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share == 0 or share >= 0.095 else f"{100 * share:.1f} %"
 
 
-def _images(positions: Sequence[int]) -> str:
-    return f"image{'s' if len(positions) != 1 else ''} {', '.join(str(position) for position in positions)}"
+def _named(pictures: Sequence[Picture], evidence: Evidence) -> str:
+    return ", ".join(evidence.name(picture) for picture in pictures)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.calibration.floor import Floor
 from genmetrics_rt.clustering import kmeans
+from genmetrics_rt.diagnosis.likelihoods import Likelihoods
 from genmetrics_rt.diagnosis.training import TrainingLog
 from genmetrics_rt.diagnosis.traits import MIN_TRAITS, Traits, alike_in_size
 from genmetrics_rt.distances import IntArray, PointSet, first_equal, squared_radii
@@ -19,22 +20,24 @@ from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.metrics.density_coverage import expected_coverage
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_score
+from genmetrics_rt.render.names import shorten
 from genmetrics_rt.report import Score
+from genmetrics_rt.sources import ImageSource
 
 MAX_ROWS = 5_000  # a side, for what only a diagnosis measures
 MIN_ROWS = 40  # a side, below which nothing is said of clusters or copies
 _ROWS_PER_CLUSTER = 10  # of the half of the reference that is clustered
 _MAX_CLUSTERS = 20
 _LEVEL = 0.01  # of Holm's test over all clusters
+_EXAMPLES = 3  # pictures, or pairs of them, of each kind
 _NEAR = 0.5  # of the distance between neighbours in the reference: so near lies a copy
 
 
-@dataclass(frozen=True)
-class Likelihoods:
-    """Log-likelihoods that the model gives to single images: reference images it never saw (n,), own samples (m,)."""
+class Picture(NamedTuple):
+    """An image that shows what a finding means, by its position in its source."""
 
-    of_reference: FloatArray
-    of_generated: FloatArray
+    side: str  # "generated" | "reference"
+    position: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class LostCluster:
     reference_share: float
     generated_share: float
     p_value: float
-    examples: tuple[int, ...]  # positions of reference images in their source
+    examples: tuple[Picture, ...]  # of the reference
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class InventedCluster:
     rows: IntArray
     share: float
     share_inside: float
-    examples: tuple[int, ...]  # positions of generated images in their source
+    examples: tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,13 @@ class Copying:
     """How many generated images lie so near a reference image that they look like copies of it.
 
     Near is half of the distance from that reference image to its own neighbour. ``expected`` is the share among
-    held-out halves of the reference, ``examples`` pairs of positions (generated, reference).
+    held-out halves of the reference, ``examples`` pairs of a generated and a reference image.
     """
 
     share: float
     expected: float
     num_images: int
-    examples: tuple[tuple[int, int], ...]
+    examples: tuple[tuple[Picture, Picture], ...]
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,13 @@ class Repeats:
     """How many generated images are nearly, not exactly, another generated one.
 
     Near is half of the distance that separates the nearest reference image from its own neighbour. ``expected`` is the
-    share among held-out halves of the reference, ``examples`` positions of generated images.
+    share among held-out halves of the reference, ``examples`` pairs of generated images.
     """
 
     share: float
     expected: float
     num_images: int
-    examples: tuple[int, ...]
+    examples: tuple[tuple[Picture, Picture], ...]
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,17 @@ class Evidence:
     reference_traits: Traits | None = None
     training_log: TrainingLog | None = None
     likelihoods: Likelihoods | None = None
+    generated_source: ImageSource | None = None
+    reference_source: ImageSource | None = None
+
+    def source(self, picture: Picture) -> ImageSource | None:
+        """Where the picture can be read again, if anywhere."""
+        return self.generated_source if picture.side == "generated" else self.reference_source
+
+    def name(self, picture: Picture) -> str:
+        """The file name of a picture, or its position where there are no files."""
+        source = self.source(picture)
+        return f"image {picture.position}" if source is None else shorten(source.entry_name(picture.position), 60)
 
     def value(self, *keys: str) -> float | None:
         """The first of these scores that has a value."""
@@ -151,6 +165,11 @@ class Evidence:
         return self._of_equal_rows(vendi_score)
 
     @cached_property
+    def vendi_within(self) -> tuple[float, float] | None:
+        """The same about each side's own mean: how different the images are among themselves, wherever they lie."""
+        return self._of_equal_rows(lambda rows: vendi_score(rows - rows.mean(axis=0)))
+
+    @cached_property
     def cosine(self) -> tuple[float, float] | None:
         """Mean cosine of two images of each side, or None."""
         return self._of_equal_rows(mean_pairwise_cosine)
@@ -199,8 +218,8 @@ class Evidence:
                 break
             of_r, of_g = in_r[cluster] / len(of_reference), in_g[cluster] / len(of_generated)
             if of_g < 0.5 * of_r:
-                members = counted[of_reference == cluster][:3]
-                examples = tuple(int(position) for position in reference.index[members])
+                members = counted[of_reference == cluster][:_EXAMPLES]
+                examples = tuple(Picture("reference", int(position)) for position in reference.index[members])
                 lost.append(LostCluster(float(of_r), float(of_g), float(p_values[cluster]), examples))
         return tuple(lost)
 
@@ -230,7 +249,9 @@ class Evidence:
             share_inside = float(self.inside[rows].mean())
             if len(rows) >= max(8, 0.02 * len(labels)) and share_inside <= 0.2:
                 outside = rows[~self.inside[rows]]
-                examples = tuple(int(position) for position in generated.index[outside[:3]])
+                examples = tuple(
+                    Picture("generated", int(position)) for position in generated.index[outside[:_EXAMPLES]]
+                )
                 found.append(InventedCluster(rows, len(rows) / len(labels), share_inside, examples))
         if not found:
             return ()
@@ -243,12 +264,12 @@ class Evidence:
         return tuple(sorted(found, key=lambda cluster: -cluster.share))
 
     @cached_property
-    def least_realistic(self) -> tuple[int, ...]:
-        """Positions of the five generated images furthest from what the reference looks like."""
+    def least_realistic(self) -> tuple[Picture, ...]:
+        """The five generated images furthest from what the reference looks like."""
         if self.manifold is None or self.manifold.realism is None or self.comparison is None:
             return ()
         worst = np.argsort(self.manifold.realism, kind="stable")[:5]
-        return tuple(int(position) for position in self.comparison.generated.index[worst])
+        return tuple(Picture("generated", int(position)) for position in self.comparison.generated.index[worst])
 
     @cached_property
     def sharpness(self) -> float | None:
@@ -256,11 +277,25 @@ class Evidence:
 
         None where it is unknown, or where the sizes differ: resizing alone moves it.
         """
+        pair = self._high_frequencies
+        middle = float(np.median(pair[1])) if pair else 0.0
+        return float(np.median(pair[0])) / middle if pair and middle > 0 else None
+
+    @cached_property
+    def soft_and_grainy(self) -> tuple[float, float]:
+        """Shares of generated images with fewer and with more high frequencies than 39 of 40 reference images."""
+        pair = self._high_frequencies
+        if pair is None:
+            return 0.0, 0.0
+        low, high = np.quantile(pair[1], [0.025, 0.975])
+        return float((pair[0] < low).mean()), float((pair[0] > high).mean())
+
+    @property
+    def _high_frequencies(self) -> tuple[FloatArray, FloatArray] | None:
         g, r = self.generated_traits, self.reference_traits
         if g is None or r is None or min(g.num_images, r.num_images) < MIN_TRAITS or not alike_in_size(g, r):
             return None
-        of_reference = float(np.median(r.high_frequency))
-        return float(np.median(g.high_frequency)) / of_reference if of_reference > 0 else None
+        return g.high_frequency, r.high_frequency
 
     # Copies
 
@@ -271,15 +306,15 @@ class Evidence:
             return None
         near = _is_copy(self.manifold)
         halves = self._halves
-        rows = np.flatnonzero(near)[:3]
-        examples = zip(
-            self.comparison.generated.index[rows],
-            self.comparison.reference.index[self.manifold.generated_nearest[rows]],
-            strict=True,
+        generated, reference = self.comparison.generated.index, self.comparison.reference.index
+        examples = tuple(
+            (
+                Picture("generated", int(generated[row])),
+                Picture("reference", int(reference[self.manifold.generated_nearest[row]])),
+            )
+            for row in np.flatnonzero(near)[:_EXAMPLES].tolist()
         )
-        return Copying(
-            float(near.mean()), float(_is_copy(halves).mean()), len(near), tuple((int(g), int(r)) for g, r in examples)
-        )
+        return Copying(float(near.mean()), float(_is_copy(halves).mean()), len(near), examples)
 
     @cached_property
     def repeats(self) -> Repeats | None:
@@ -296,8 +331,20 @@ class Evidence:
         near = _is_repeat(radii, self.manifold.reference_radii[self.manifold.generated_nearest[rows], 0])
         halves = self._halves
         usual = _is_repeat(halves.generated_radii[:, 0], halves.reference_radii[halves.generated_nearest, 0])
-        examples = tuple(int(position) for position in generated.index[rows[near][:5]])
+        examples = self._pairs_of_repeats(rows[near][:_EXAMPLES])
         return Repeats(float(near.mean()), float(usual.mean()), len(rows), examples)
+
+    def _pairs_of_repeats(self, rows: IntArray) -> tuple[tuple[Picture, Picture], ...]:
+        """Each of these generated images beside the generated one that is nearest to it, but not the same."""
+        assert self.comparison is not None
+        values, index = self.comparison.generated.values, self.comparison.generated.index
+        pairs = []
+        for row in rows.tolist():
+            difference = values - values[row]
+            squared = np.einsum("ij,ij->i", difference, difference)
+            squared[squared == 0] = np.inf
+            pairs.append((Picture("generated", int(index[row])), Picture("generated", int(index[squared.argmin()]))))
+        return tuple(pairs)
 
     @cached_property
     def _halves(self) -> Manifold:

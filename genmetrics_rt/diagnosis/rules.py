@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from genmetrics_rt.diagnosis import conditions as when
 from genmetrics_rt.diagnosis.conditions import Facts
-from genmetrics_rt.diagnosis.evidence import Evidence
-from genmetrics_rt.report import Finding
+from genmetrics_rt.diagnosis.evidence import Evidence, Picture
+from genmetrics_rt.galleries import thumbnail
+from genmetrics_rt.report import Finding, Thumbnail
 
 _ORDER = ("problem", "warning", "info")
+_PICTURES = 6  # of one finding
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Rule:
 
     key: str
     severity: str  # "problem" | "warning" | "info"
-    condition: Callable[[Evidence], Facts]
+    condition: Callable[[Evidence], Facts | None]
     claim: str
     advice: str
 
@@ -63,7 +65,7 @@ RULES: tuple[Rule, ...] = (
         "blurry",
         "problem",
         when.blurry,
-        "The generated images are blurry.",
+        "{which} are blurry.",
         "Look at the least realistic images. A VAE blurs by its pixel loss: lower the KL weight or add a perceptual "
         "loss. In diffusion take more sampling steps. Check that generated images are not resized on the way.",
     ),
@@ -71,7 +73,7 @@ RULES: tuple[Rule, ...] = (
         "noisy",
         "problem",
         when.noisy,
-        "The generated images have noise or artefacts of high frequency.",
+        "{which} have noise or artefacts of high frequency.",
         "Look at the least realistic images. In diffusion check the last sampling steps and the noise schedule; in a "
         "GAN look for checkerboards of transposed convolutions.",
     ),
@@ -251,9 +253,21 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
                 Finding(
                     key=rule.key,
                     severity=rule.severity,
-                    claim=rule.claim.format_map(facts),
-                    evidence=facts["evidence"],
-                    advice=rule.advice.format_map(facts),
+                    claim=rule.claim.format_map(facts.named),
+                    evidence=facts.evidence,
+                    advice=rule.advice.format_map(facts.named),
+                    pictures=_thumbnails(facts.pictures, evidence),
                 )
             )
     return tuple(sorted(findings, key=lambda finding: _ORDER.index(finding.severity)))
+
+
+def _thumbnails(pictures: Sequence[Picture], evidence: Evidence) -> tuple[Thumbnail, ...]:
+    """The pictures that can be read again."""
+    shown = []
+    for picture in pictures[:_PICTURES]:
+        source = evidence.source(picture)
+        if source is not None:
+            jpeg, name = thumbnail(source, picture.position), source.entry_name(picture.position)
+            shown.append(Thumbnail(name, jpeg, picture.position, picture.side))
+    return tuple(shown)

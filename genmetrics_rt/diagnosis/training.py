@@ -6,18 +6,17 @@ exactly 0 counts as generated.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
-from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
+from genmetrics_rt.diagnosis.table import read_rows
+from genmetrics_rt.errors import InputError, UnreadableInput
 
 HEALTHY = (0.8, 0.9)  # accuracy of a discriminator that still teaches its generator
 GUESSING = 0.5  # accuracy of one that tells nothing
@@ -172,28 +171,13 @@ def read_training_log(path: str | os.PathLike[str]) -> TrainingLog:
     MissingInput, UnreadableInput
         No such file; missing columns, or a cell that is no number.
     """
-    place = Path(path)
-    if not place.is_file():
-        raise MissingInput(f"{path} does not exist. Give the CSV file that the training wrote.")
     logits: dict[int, dict[str, list[float]]] = defaultdict(lambda: {name: [] for name in _LOGITS})
-    try:
-        with place.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UnreadableInput(
-                    f"{path} has no column {', '.join(missing)}. A training log has {', '.join(_COLUMNS)}."
-                )
-            for row in reader:
-                for name, values in logits[int(row["step"])].items():
-                    if (row.get(name) or "").strip():
-                        values.append(float(row[name]))
-    except (ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
-        if isinstance(error, UnreadableInput):
-            raise
-        raise UnreadableInput(f"{path} is no training log: {error}. Give a CSV with {', '.join(_COLUMNS)}.") from error
-    except OSError as error:
-        raise UnreadableInput(f"{path} cannot be read: {error.strerror or error}.") from error
+    for row in read_rows(path, _COLUMNS, _LOGITS, what="training log"):
+        if not row.get("step", 0.5).is_integer():
+            raise UnreadableInput(f"{path} has a row without a whole number as its step. Number the steps.")
+        for name in _LOGITS:
+            if name in row:
+                logits[int(row["step"])][name].append(row[name])
     if not logits:
         raise UnreadableInput(f"{path} has no step. Give a log with at least one row.")
     return TrainingLog(tuple(_of_step(step, logits[step]) for step in sorted(logits)))

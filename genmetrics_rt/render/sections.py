@@ -26,10 +26,12 @@ def findings(report: Report) -> str:
 
 def _finding(entry: Finding) -> str:
     severity = words.severity(entry)
+    figures = "".join(f"<li>{_thumbnail(thumbnail, fits=True)}</li>" for thumbnail in entry.pictures)
     return (
         f'<article class="finding {severity}"><h3><span class="badge">{words.SEVERITIES[severity]}</span> '
         f"{escape(entry.claim)}</h3>"
         + definitions((("Evidence", escape(entry.evidence)), ("What to do", escape(entry.advice))))
+        + (f'<ul class="pictures">{figures}</ul>' if figures else "")
         + "</article>"
     )
 
