@@ -203,7 +203,7 @@ def evaluate_by_class(
     generated_side, reference_side = open_side(generated), open_side(reference)
     tables = [label_table(labels) for labels in (generated_labels, reference_labels)]  # before any work
     preparation.choose_extractor(generated_side, reference_side)
-    space = replace(preparation.space_of(generated_side), has_spatial=False)  # of spatial features no rows are kept
+    space = preparation.space_of(generated_side)
     keys = choose_metrics(metrics or [key for key in space.keys() if key in DEFAULT_METRICS], space)
     of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
     of_generated = preparation.features(generated_side, "generated", samples=of_reference.summary.num_images)
@@ -238,6 +238,7 @@ def _divided(
     space = Space(
         extractor.name,
         has_logits=generated.features.logits is not None,
+        has_spatial=generated.features.spatial is not None,
         published=extractor.published,
     )
 
@@ -273,7 +274,7 @@ def _divided(
         seed=preparation.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
-        notes=tuple(_notes(generated, reference, classes)),
+        notes=tuple(_notes(generated, reference, classes, keys)),
     )
 
 
@@ -309,24 +310,30 @@ def _badness(entry: ClassScores) -> tuple[int, float, str]:
 def _rows(features: Features, chosen: NDArray[np.bool_]) -> Features:
     """Some rows as features of their own."""
     logits = None if features.logits is None else features.logits[chosen]
-    return Features(features.values[chosen], features.index[chosen], int(chosen.sum()), logits)
+    spatial = None if features.spatial_values is None else features.spatial_values[chosen]
+    return Features(features.values[chosen], features.index[chosen], int(chosen.sum()), logits, spatial_values=spatial)
 
 
-def _notes(generated: PreparedSide, reference: PreparedSide, classes: Sequence[ClassScores]) -> list[str]:
+def _notes(
+    generated: PreparedSide, reference: PreparedSide, classes: Sequence[ClassScores], keys: Sequence[str]
+) -> list[str]:
     notes = []
     for what, side in (("generated", generated), ("reference", reference)):
         if not side.features.has_all_rows:
             notes.append(
                 f"Of the {what} side a uniform sample of {count(len(side.features.values))} images was divided."
             )
+        if "sfid" in keys and side.features.spatial_values is None:
+            notes.append(f"No class has an sFID: the {what} side has no rows of spatial features. Give its images.")
         if side.summary.skipped:
             notes.append(f"{counted(len(side.summary.skipped), f'{what} file')} skipped.")
-    unscored = [entry for entry in classes if entry.reason and entry.standing not in ("missing", "invented")]
+    few = (entry for entry in classes if min(entry.num_generated, entry.num_reference) < MIN_IMAGES)
+    unscored = [entry for entry in few if entry.standing not in ("missing", "invented")]
     if unscored:
         notes.append(
             f"{len(unscored):,} of {len(classes):,} classes have no scores: fewer than {MIN_IMAGES} images on a side."
         )
-    if any(key in entry.scores for entry in classes for key in ("fd", "fid")):
+    if any(key in entry.scores for entry in classes for key in ("fd", "fid", "sfid")):
         notes.append(
             "The Fréchet distance of a class is biased upward by its few images: compare classes by KID, which gives "
             "the order here."

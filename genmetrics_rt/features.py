@@ -26,6 +26,10 @@ class Features:
     ``index`` (n,) are their positions in the source. ``num_images`` counts all images; n < num_images means that
     ``values`` is a uniform sample and ``statistics`` alone knows the rest. A statistics file gives no rows, and often
     no count: then ``values`` is (0, D), and ``num_images`` None.
+
+    Where the protocol collects the network's spatial tap, ``spatial`` is its mean and covariance over all images, and
+    ``spatial_values`` (n, S) belong to the same rows as ``values``. A saved reference has no such rows; a selection of
+    rows has no ``spatial``, as its rows are all there is.
     """
 
     values: NDArray[np.floating]
@@ -33,7 +37,8 @@ class Features:
     num_images: int | None
     logits: FeatureArray | None = None
     all_statistics: FeatureStatistics | None = None  # set where values do not hold all rows
-    spatial: FeatureStatistics | None = None  # of the network's spatial tap, where the protocol collects it
+    spatial: FeatureStatistics | None = None
+    spatial_values: FeatureArray | None = None
 
     @property
     def dimension(self) -> int:
@@ -52,6 +57,15 @@ class Features:
             return self.all_statistics
         return FeatureStatistics.from_features(self.values)
 
+    def spatial_features(self) -> Features | None:
+        """Those of the spatial tap as features of their own, with rows if they were kept; None where there are none."""
+        values, index = self.spatial_values, self.index
+        if values is None:
+            if self.spatial is None:
+                return None
+            values, index = np.empty((0, len(self.spatial.mean)), np.float32), np.empty(0, np.int64)
+        return Features(values, index, self.num_images, all_statistics=self.spatial)
+
 
 class FeatureCollector:
     """Takes blocks of features in order and ends as `Features`. Mergeable; bounded memory. Not locked: the owner is."""
@@ -63,6 +77,7 @@ class FeatureCollector:
         self._logits: list[FeatureArray] = []
         self._index: list[NDArray[np.int64]] = []
         self._priorities: list[NDArray[np.uint64]] = []  # of each row, for life: the smallest ones make the sample
+        self._spatial_values: list[FeatureArray] = []
         self._kept = 0
         self._accumulator: StatisticsAccumulator | None = None  # only once rows have to be let go
         self._spatial = StatisticsAccumulator()
@@ -80,7 +95,7 @@ class FeatureCollector:
     ) -> None:
         """Add a block: (n, D) features, (n, C) logits, (n,) positions in the source (default: counted on).
 
-        Of ``spatial`` (n, S) only mean and covariance are kept.
+        ``spatial`` (n, S) is what the spatial tap gives for the same images.
         """
         if len(values) == 0:
             return
@@ -90,7 +105,7 @@ class FeatureCollector:
         if index is None:
             index = np.arange(self._next_index, self._next_index + len(values), dtype=np.int64)
         self._next_index = max(self._next_index, int(index[-1]) + 1)
-        self._append(values, logits, index, _priority(index, self._seed))
+        self._append(values, logits, index, _priority(index, self._seed), spatial)
         self.num_images += len(values)
         if spatial is not None:
             self._spatial.update(spatial)
@@ -106,19 +121,21 @@ class FeatureCollector:
     def merge(self, other: FeatureCollector) -> None:
         """Take in what another collector gathered, as if its blocks had come after ours."""
         offset = self._next_index
-        self._spatial.merge(other._spatial)
         if self._accumulator is None and other._accumulator is None:
             for row, block in enumerate(other._values):
                 logits = other._logits[row] if other._logits else None
-                self.update(block, logits, other._index[row] + offset)
+                spatial = other._spatial_values[row] if other._spatial_values else None
+                self.update(block, logits, other._index[row] + offset, spatial=spatial)
             return
+        self._spatial.merge(other._spatial)
         mine, theirs = self._as_accumulator(), other._as_accumulator()
         mine.merge(theirs)
         self._accumulator = mine
         for row, block in enumerate(other._values):
             logits = other._logits[row] if other._logits else None
+            spatial = other._spatial_values[row] if other._spatial_values else None
             # With the priorities that they have survived by: new ones would favour our rows over theirs.
-            self._append(block, logits, other._index[row] + offset, other._priorities[row])
+            self._append(block, logits, other._index[row] + offset, other._priorities[row], spatial)
         self.num_images += other.num_images
         self._next_index += other._next_index
         self._thin_out()
@@ -138,6 +155,7 @@ class FeatureCollector:
             logits=self._logits[0] if self._logits else None,
             all_statistics=self._accumulator.result() if self._accumulator is not None else None,
             spatial=self._spatial.result() if self._spatial.num_images > 1 else None,
+            spatial_values=self._spatial_values[0] if self._spatial_values else None,
         )
 
     def _append(
@@ -146,14 +164,19 @@ class FeatureCollector:
         logits: FeatureArray | None,
         index: NDArray[np.int64],
         priorities: NDArray[np.uint64],
+        spatial: FeatureArray | None,
     ) -> None:
         if (logits is None) != (not self._logits) and self._values:
             raise FeatureMismatch("Some blocks have class logits and others have none.")
+        if (spatial is None) != (not self._spatial_values) and self._values:
+            raise FeatureMismatch("Some blocks have spatial features and others have none.")
         self._values.append(values)
         self._index.append(index)
         self._priorities.append(priorities)
         if logits is not None:
             self._logits.append(logits)
+        if spatial is not None:
+            self._spatial_values.append(spatial)
         self._kept += len(values)
 
     def _as_accumulator(self) -> StatisticsAccumulator:
@@ -169,6 +192,8 @@ class FeatureCollector:
         self._index = [np.concatenate(self._index)] if len(self._index) > 1 else self._index
         self._priorities = [np.concatenate(self._priorities)] if len(self._priorities) > 1 else self._priorities
         self._logits = [np.concatenate(self._logits)] if len(self._logits) > 1 else self._logits
+        if len(self._spatial_values) > 1:
+            self._spatial_values = [np.concatenate(self._spatial_values)]
 
     def _thin_out(self) -> None:
         """Keep the `max_kept` rows of lowest priority: a uniform sample whose rows do not depend on block sizes."""
@@ -180,6 +205,7 @@ class FeatureCollector:
         self._index = [self._index[0][kept]]
         self._priorities = [self._priorities[0][kept]]
         self._logits = [self._logits[0][kept]] if self._logits else []
+        self._spatial_values = [self._spatial_values[0][kept]] if self._spatial_values else []
         self._kept = len(kept)
 
 

@@ -91,6 +91,7 @@ def floors_of(
             "protocol": extractor.protocol,
             "keys": list(keys),
             "settings": comparison.settings,
+            "spatial_rows": comparison.reference.spatial_values is not None,
             "num_generated": num_generated,
             "seed": comparison.seed,
         }

@@ -3,7 +3,7 @@
 File: an ``.npz`` without pickles. ``header`` (JSON as bytes, schema ``genmetrics.reference/1``), ``mean`` (D,),
 ``covariance`` (D, D) float64 with ddof 1 over ALL images, ``values`` (n, D) kept feature rows, ``index`` (n,) their
 positions in the source, ``logits`` (n, C) where the network has classes, ``spatial_mean`` (S,) and
-``spatial_covariance`` (S, S) where the protocol collects spatial features.
+``spatial_covariance`` (S, S) where the protocol collects spatial features; their rows would double the file.
 
 What other tools write has no header (`genmetrics_rt.statistics_files`): it becomes a `Reference` whose extractor is
 `UNRECORDED`, and `taken_for` says whose features it is taken to hold.

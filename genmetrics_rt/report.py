@@ -216,6 +216,13 @@ class Report:
     def __str__(self) -> str:
         return self.to_text()
 
+    @property
+    def verdict(self) -> str:
+        """The headline: the most serious finding, or that there is none. Empty where nothing was judged."""
+        from genmetrics_rt.render.reading import verdict
+
+        return verdict(self)
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values. One that is not finite is None, with ``"<key>_reason"`` beside it."""
         record = dataclasses.asdict(self)

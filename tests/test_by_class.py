@@ -14,7 +14,7 @@ from genmetrics_rt.by_class import MIN_IMAGES, ByClass, _p_value, evaluate_by_cl
 from genmetrics_rt.class_labels import label_table
 from genmetrics_rt.cli_track import show_by_class
 from genmetrics_rt.render.names import display_width
-from tests import makers
+from tests import makers, protocols
 
 RNG = np.random.default_rng(0)
 
@@ -101,6 +101,26 @@ def test_a_class_scores_what_its_images_score_alone() -> None:
         assert entry.scores["fd"].fingerprint == alone.scores["fd"].fingerprint
     whole = gm.evaluate(g, r, metrics="fd,kid,precision,recall")
     assert {key: s.value for key, s in done.all_images.items()} == {key: s.value for key, s in whole.scores.items()}
+
+
+def test_sfid_of_a_class_is_that_of_its_images_alone(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    options = {"extractor": protocols.make_six(tmp_path / "six"), "protocol": "adm", "metrics": "sfid,kid"}
+    done = evaluate_by_class(*sides, **options)
+    cat = next(entry for entry in done.classes if entry.name == "cat")
+    alone = gm.evaluate(sides[0] / "cat", sides[1] / "cat", **options).scores["sfid"]
+    assert cat.scores["sfid"].value == pytest.approx(alone.value, rel=1e-5) and alone.value > 0
+    assert cat.scores["sfid"].standard_error == pytest.approx(alone.standard_error, rel=1e-4)
+    assert "sfid" not in evaluate_by_class(*sides, **{**options, "metrics": None}).all_images
+
+    # A saved reference has no rows of the spatial tap.
+    saved = tmp_path / "real.npz"
+    gm.make_reference(sides[1], extractor=options["extractor"], protocol="adm").save(saved)
+    names = [path.parent.name for path in sorted(sides[1].rglob("*.png"))]
+    done = evaluate_by_class(sides[0], saved, reference_labels=names, **options)
+    assert done.all_images["sfid"].value > 0
+    cat = next(entry for entry in done.classes if entry.name == "cat")
+    assert cat.scores["sfid"].value is None and cat.scores["kid"].value is not None
+    assert any("No class has an sFID: the reference side has no rows" in note for note in done.notes)
 
 
 def test_a_class_with_few_images_is_counted_and_not_scored() -> None:

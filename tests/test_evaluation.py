@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 import genmetrics_rt as gm
 from genmetrics_rt.extraction import CHUNK
-from tests import makers
+from tests import makers, protocols
 
 
 def values(report: gm.Report) -> dict[str, float | None]:
@@ -115,6 +117,29 @@ def test_class_logits_give_a_class_score(tiny_classes: Path) -> None:
     report = gm.evaluate(makers.pictures(60, seed=1), makers.pictures(60, seed=2), extractor=tiny_classes)
     assert 1 <= report.scores["class_score"].value <= 5
     assert report.scores["class_score"].details["num_classes"] == 5
+
+
+def test_sfid_says_how_sure_it_is_and_what_a_perfect_model_gets(tmp_path: Path) -> None:
+    """The spatial tap of this bundle is its features, so sFID is the Fréchet distance in all that is said of it."""
+    six = protocols.make_six(tmp_path / "six")
+    sides = makers.pictures(90, seed=1), makers.pictures(100, seed=2)
+    options: dict[str, Any] = {"extractor": six, "protocol": "adm", "metrics": "fid,sfid", "cache": False}
+    report = gm.evaluate(*sides, **options)
+    fid, sfid = report.scores["fid"], report.scores["sfid"]
+    assert sfid.standard_error == pytest.approx(fid.standard_error, rel=1e-6) and sfid.standard_error > 0
+    assert sfid.interval == pytest.approx(fid.interval, rel=1e-6)
+    assert sfid.details["without_bias"] == pytest.approx(fid.details["without_bias"], rel=1e-6)
+    assert dataclasses.astuple(sfid.floor)[:5] == pytest.approx(dataclasses.astuple(fid.floor)[:5], rel=1e-6)
+    assert gm.Report.from_json(report.to_json()).scores == report.scores
+
+    # A file has no spatial rows: the same value, against a reference that is taken as exact.
+    made = gm.make_reference(sides[1], extractor=six, protocol="adm", cache=False)
+    assert made.features.spatial_values.shape == (100, 12)
+    made.save(tmp_path / "real.npz")
+    assert gm.Reference.load(tmp_path / "real.npz").features.spatial_values is None
+    saved = gm.evaluate(sides[0], tmp_path / "real.npz", **options).scores["sfid"]
+    assert saved.value == sfid.value and saved.floor is None and "as exact" in saved.details["one_sided"]
+    assert 0 < saved.standard_error < sfid.standard_error
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,52 @@ def test_the_sample_of_a_merger_is_uniform_over_both_parts() -> None:
     assert abs(counts[0] - 4_000) < 5 * 37
 
 
+def spatial_of(values: np.ndarray) -> np.ndarray:
+    """Rows of another size that say whose they are."""
+    return np.concatenate([values, values[:, :2] ** 2], axis=1).astype(np.float32)
+
+
+def collect_spatial(values: np.ndarray, block: int, max_kept: int = 10_000) -> FeatureCollector:
+    collector = FeatureCollector(max_kept=max_kept)
+    for start in range(0, len(values), block):
+        part = values[start : start + block]
+        collector.update(part, spatial=spatial_of(part))
+    return collector
+
+
+@pytest.mark.parametrize("max_kept", [10_000, 200])
+def test_spatial_rows_are_those_of_the_kept_images_and_their_statistics_of_all(max_kept: int) -> None:
+    values = rows(5_000)
+    features = collect_spatial(values, 333, max_kept).result()
+    assert len(features.spatial_values) == min(5_000, max_kept)
+    np.testing.assert_array_equal(features.spatial_values, spatial_of(values)[features.index])
+    expected = spatial_of(values).astype(np.float64)
+    assert features.spatial.num_images == 5_000
+    np.testing.assert_allclose(features.spatial.mean, expected.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(features.spatial.covariance, np.cov(expected.T), rtol=1e-9, atol=1e-7)
+    alone = features.spatial_features()
+    assert (alone.num_images, alone.dimension, alone.has_all_rows) == (5_000, 7, max_kept == 10_000)
+    assert alone.values is features.spatial_values and alone.statistics() is features.spatial
+
+
+@pytest.mark.parametrize(("first", "second"), [(50, 40), (500, 40), (40, 2_000), (500, 2_000)])
+def test_spatial_rows_survive_a_merger(first: int, second: int) -> None:
+    values = rows(first + second)
+    merged = collect_spatial(values[:first], 30, max_kept=100)
+    merged.merge(collect_spatial(values[first:], 30, max_kept=100))
+    found = merged.result()
+    np.testing.assert_array_equal(found.spatial_values, spatial_of(values)[found.index])
+    assert found.spatial.num_images == first + second
+    np.testing.assert_allclose(found.spatial.mean, spatial_of(values).astype(np.float64).mean(0), rtol=1e-12)
+
+
+def test_spatial_features_of_some_blocks_only_are_refused() -> None:
+    collector = collect_spatial(rows(8), 4)
+    with pytest.raises(gm.FeatureMismatch, match="spatial features and others have none"):
+        collector.update(rows(4))
+    assert collect(rows(8), 4).result().spatial_values is None
+
+
 def test_nan_is_refused_with_its_rows() -> None:
     values = rows(10)
     values[[3, 7], 1] = [np.nan, np.inf]

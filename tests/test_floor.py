@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,34 @@ def test_the_frechet_distance_of_fresh_sets_is_its_floor(sizes: tuple[int, int])
     assert np.mean([floor.low <= value <= floor.high for value in fresh]) >= 0.8
 
 
+def draw_spatial(count: int, seed: int) -> Features:
+    """Spatial rows of more dimensions and another scale than the features beside them.
+
+    In 16 equal dimensions one floor scatters by 4 % of itself over references (of 30), well within what is asked.
+    """
+    rows = 2 * np.random.default_rng([4, seed]).standard_normal((count, 16))
+    collector = FeatureCollector()
+    collector.update(draw(count, seed).values, spatial=rows.astype(np.float32))
+    return collector.result()
+
+
+@pytest.mark.parametrize("sizes", [(400, 600), (200, 800)])
+def test_the_spatial_frechet_distance_of_fresh_sets_is_its_floor(sizes: tuple[int, int]) -> None:
+    num_generated, num_reference = sizes
+    floor = floors(draw_spatial(num_reference, 1), num_generated, ("fd", "sfid"), SETTINGS)["sfid"]
+    pairs = [(draw_spatial(num_generated, 100 + i), draw_spatial(num_reference, 200 + i)) for i in range(40)]
+    fresh = [scored(*pair, ("sfid",))["sfid"] for pair in pairs]
+    assert floor.value == pytest.approx(np.mean(fresh), rel=0.12)
+    assert np.mean([floor.low <= value <= floor.high for value in fresh]) >= 0.8
+    assert (floor.num_generated, floor.num_reference) == sizes
+
+
+def test_a_floor_that_is_asked_for_beside_others_changes_none_of_them() -> None:
+    reference = draw_spatial(200, 0)
+    alone, beside = (floors(reference, 150, keys, SETTINGS)["fd"] for keys in (("fd",), ("fd", "sfid")))
+    assert alone == beside
+
+
 def test_a_fresh_set_is_within_and_another_distribution_is_not(found: dict[str, Floor]) -> None:
     reference = draw(600, 0)
     inside = [
@@ -77,7 +107,12 @@ def test_where_there_is_none() -> None:
     few = floors(draw(79, 0), 50, KEYS, SETTINGS)
     assert all(floor.value is None and "79 images" in floor.reason for floor in few.values())
     other = floors(draw(100, 0), 50, ("sfid",), SETTINGS)["sfid"]
-    assert other.value is None and other.reason
+    assert other.value is None and "no rows of spatial features" in other.reason
+    saved = replace(draw_spatial(100, 0), spatial_values=None)  # as a reference file has it
+    assert saved.spatial is not None
+    other = floors(saved, 50, ("fd", "sfid"), SETTINGS)
+    assert other["sfid"].value is None and "no rows of spatial features" in other["sfid"].reason
+    assert other["fd"].value is not None
     with pytest.raises(ValueError, match="repetitions"):
         floors(draw(100, 0), 50, KEYS, SETTINGS, repetitions=1)
 

@@ -6,14 +6,19 @@ The long coverage studies are marked ``proof``.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import genmetrics_rt as gm
+from genmetrics_rt import scoring
+from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.metrics.frechet import frechet_without_each_group
+from genmetrics_rt.metrics.metric import Comparison
+from genmetrics_rt.report import ExtractorSummary, Score
 from genmetrics_rt.statistics import FeatureStatistics, statistics_without_each
 from genmetrics_rt.uncertainty import MIN_ROWS, NUM_BLOCKS, NUM_DEALS, NUM_GROUPS, blocks_of, groups_of, jackknifed
 
@@ -122,6 +127,72 @@ def test_the_frechet_distance(dimension: int) -> None:
     found = frechet_without_each_group(g, fixed, groups, ddof=0)
     expected = [gm.frechet_distance(g[groups[0] != x], fixed, ddof=0) for x in range(NUM_GROUPS)]
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def spatial_pair(dimension: int, max_kept: int = 10_000) -> tuple[Features, Features]:
+    """The features above with spatial rows that have nothing to do with them."""
+    stream = np.random.default_rng(6)
+    sides = []
+    for pooled, scale in ((G, 1.2), (R, 1.0)):
+        collector = FeatureCollector(max_kept=max_kept)
+        spatial = scale * stream.standard_normal((len(pooled), dimension))
+        collector.update(pooled.astype(np.float32), spatial=spatial.astype(np.float32))
+        sides.append(collector.result())
+    return sides[0], sides[1]
+
+
+def sfid_of(generated: Features, reference: Features, ddof: int = 1, intervals: bool = True) -> Score:
+    comparison = Comparison(
+        generated, reference, "", 0, scoring.settings_for({"sfid": {"ddof": ddof}}, seed=0), intervals
+    )
+    nobody = ExtractorSummary("features", "", "", "", "", generated.dimension)
+    return scoring.score(comparison, ["sfid"], nobody, scoring.Space("features", has_spatial=True))[0]["sfid"]
+
+
+@pytest.mark.parametrize(("dimension", "ddof"), [(6, 1), (6, 0), (600, 1)])
+def test_the_spatial_frechet_distance(dimension: int, ddof: int) -> None:
+    """By the groups of the pooled features, joined in pairs where covariances are large; its value is that of before:
+    of the mean and covariance of all images.
+    """
+    generated, reference = spatial_pair(dimension)
+    g, r = generated.spatial_values, reference.spatial_values
+    found = sfid_of(generated, reference, ddof)
+    assert found.value == gm.frechet_distance(generated.spatial, reference.spatial, ddof=ddof)
+    assert found.value == sfid_of(generated, reference, ddof, intervals=False).value
+    in_g, in_r = (groups // 2 for groups in GROUPS) if dimension > 512 else GROUPS
+    count = 1 + int(in_g.max())
+    by_hand = np.array([gm.frechet_distance(g[in_g != x], r[in_r != x], ddof=ddof) for x in range(count)])
+    variance = (count - 1) / count * np.square(by_hand - by_hand.mean()).sum()
+    assert found.standard_error == pytest.approx(variance**0.5, rel=1e-6)
+    assert found.details["bias"] == pytest.approx((count - 1) * (by_hand.mean() - found.value), rel=1e-4)
+    assert found.details["without_bias"] == found.value - found.details["bias"]
+    assert found.interval[0] < found.value < found.interval[1] and len(found.replicates) == count
+    assert ("rank_deficient" in found.details) == (dimension == 600)
+
+
+def test_the_spatial_frechet_distance_of_a_sample_of_the_rows() -> None:
+    """Its value is that of all rows; the sample's scatter is brought to their number."""
+    generated, reference = spatial_pair(6, max_kept=150)
+    in_g, in_r = groups_of(generated.values), groups_of(reference.values)
+    found, whole = sfid_of(generated, reference), sfid_of(*spatial_pair(6))
+    assert len(generated.spatial_values) == 150 and found.value == pytest.approx(whole.value, rel=1e-9)
+    by_hand = [
+        gm.frechet_distance(generated.spatial_values[in_g != x], reference.spatial_values[in_r != x])
+        for x in range(NUM_GROUPS)
+    ]
+    of_sample = jackknifed(0, by_hand).standard_error
+    assert found.standard_error == pytest.approx(of_sample * (150 / 280) ** 0.5, rel=1e-6)
+
+
+def test_the_spatial_frechet_distance_against_a_mean_and_covariance() -> None:
+    """As a saved reference gives them: it still has the rows of the pooled features."""
+    generated, reference = spatial_pair(6)
+    found = sfid_of(generated, replace(reference, spatial_values=None))
+    g = generated.spatial_values
+    by_hand = [gm.frechet_distance(g[GROUPS[0] != x], reference.spatial) for x in range(NUM_GROUPS)]
+    assert found.standard_error == pytest.approx(jackknifed(0, by_hand).standard_error, rel=1e-6)
+    assert "as exact" in found.details["one_sided"] and found.value == sfid_of(generated, reference).value
+    assert sfid_of(replace(generated, spatial_values=None), reference).standard_error is None
 
 
 def test_statistics_without_each_group_keep_their_digits() -> None:

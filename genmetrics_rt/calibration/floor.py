@@ -114,11 +114,11 @@ def floors(
 ) -> dict[str, Floor]:
     """What a perfect model scores on average against a reference, and between which bounds in 95 of 100 cases.
 
-    ``fd``: pure bias, ``c (1/M + 1/N)`` (Chong and Forsyth 2020), with c from the parts. ``kid``: 0. ``density``: 1,
-    and ``coverage``: its closed form (Naeem et al. 2020). ``precision`` moves with the number of reference images,
-    ``recall`` with that of generated ones, by no simple law: both are quoted at the size of the parts. PRD: what is
-    missing to 1 shrinks as a power of the number of images, which two sizes tell. ``class_score``: that of the
-    reference itself.
+    ``fd``, ``sfid``: pure bias, ``c (1/M + 1/N)`` (Chong and Forsyth 2020), with c from the parts. ``kid``: 0.
+    ``density``: 1, and ``coverage``: its closed form (Naeem et al. 2020). ``precision`` moves with the number of
+    reference images, ``recall`` with that of generated ones, by no simple law: both are quoted at the size of the
+    parts. PRD: what is missing to 1 shrinks as a power of the number of images, which two sizes tell.
+    ``class_score``: that of the reference itself.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def floors(
         return {key: _none(key, of_all, reason) for key in keys}
 
     # Score the parts and the worlds.
-    own = [key for key in keys if _catalogue_key(key) in _LAWS]
+    own = [key for key in keys if not _why_no_law(_catalogue_key(key), reference)]
     quick = _of_trials(settings)
     part = min(num_generated, rows // 2)
     of_parts = _Sizes(part, min(num_reference or rows, rows - part))
@@ -176,15 +176,16 @@ def floors(
         if name in _ROWS_OF_CLASSES:
             found[key] = _of_reference_itself(reference, num_generated, key, settings, rng, repetitions)
             continue
-        if name not in _LAWS:
-            found[key] = _none(key, of_all, "this score needs more of the images than their features, which are kept")
+        reason = _why_no_law(name, reference)
+        if reason:
+            found[key] = _none(key, of_all, reason)
             continue
         trials = _Trials(
             np.array([trial[key] for trial in parts]),
             np.array([[world[key] for world in pair] for pair in worlds]),
             of_parts,
             of_worlds,
-            of_all if name == "fd" else of_rows,
+            of_all if _LAWS[name] is _frechet else of_rows,
         )
         if not (np.isfinite(trials.parts).all() and np.isfinite(trials.worlds).all()):
             found[key] = _none(key, of_all, f"parts of the reference are too small for it ({of_worlds.smaller} images)")
@@ -289,6 +290,7 @@ def _prd(key: str, trials: _Trials, settings: Mapping[str, Any]) -> Floor:
 
 _LAWS: Mapping[str, Callable[[str, _Trials, Mapping[str, Any]], Floor]] = {
     "fd": _frechet,
+    "sfid": _frechet,
     "kid": _kernel,
     "precision": _precision,
     "recall": _recall,
@@ -370,8 +372,9 @@ def _score_dealt(
     seed: int,
 ) -> dict[str, float]:
     """The scores of the first rows of a deal against the next ones; NaN where there is none."""
-    generated = some_rows(reference, dealt[: sizes.generated])
-    others = some_rows(reference, dealt[sizes.generated : sizes.generated + sizes.reference])
+    spatial = "sfid" in keys
+    generated = some_rows(reference, dealt[: sizes.generated], spatial=spatial)
+    others = some_rows(reference, dealt[sizes.generated : sizes.generated + sizes.reference], spatial=spatial)
     scores = _score(Comparison(generated, others, "", seed, settings, intervals=False), keys)
     values = {key: scores[key].value if key in scores else None for key in keys}
     return {key: math.nan if value is None else value for key, value in values.items()}
@@ -388,8 +391,8 @@ def _score(comparison: Comparison, keys: Sequence[str]) -> dict[str, Any]:
         return {}
 
 
-def some_rows(features: Features, rows: IntArray) -> Features:
-    """Some rows as a side of their own."""
+def some_rows(features: Features, rows: IntArray, *, spatial: bool = False) -> Features:
+    """Some rows as a side of their own; with those of the spatial tap, which are large, only where they are wanted."""
     return replace(
         features,
         values=features.values[rows],
@@ -398,6 +401,7 @@ def some_rows(features: Features, rows: IntArray) -> Features:
         logits=None if features.logits is None else features.logits[rows],
         all_statistics=None,
         spatial=None,
+        spatial_values=features.spatial_values[rows] if spatial and features.spatial_values is not None else None,
     )
 
 
@@ -411,6 +415,14 @@ def _why_none(reference: Features, num_generated: int) -> str | None:
         return "the reference is mean and covariance only; its images would show what a perfect model scores"
     if rows < MIN_REFERENCE:
         return f"the reference has {rows} images, and parts of fewer than {MIN_REFERENCE} say too little"
+    return None
+
+
+def _why_no_law(name: str, reference: Features) -> str | None:
+    if name not in _LAWS:
+        return "this score needs more of the images than their features, which are kept"
+    if name == "sfid" and reference.spatial_values is None:
+        return "the reference has no rows of spatial features; its images would show what a perfect model scores"
     return None
 
 

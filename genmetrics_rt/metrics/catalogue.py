@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
+from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import DamagedBundle, TooFewImages
 from genmetrics_rt.features import Features
 from genmetrics_rt.manifold import Manifold, require_neighbours
@@ -36,12 +37,32 @@ def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         reference.values if reference.has_all_rows else reference.statistics(),
         ddof=settings["ddof"],
     )
+    return Outcome({"fd": _with_bias(value, generated, reference, comparison.groups, settings["ddof"])})
+
+
+def _spatial_frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
+    generated, reference = (side.spatial_features() for side in (comparison.generated, comparison.reference))
+    if generated is None or reference is None:
+        side = "generated" if generated is None else "reference"
+        raise TooFewImages(f"sFID needs the network's spatial features, and the {side} side has none. Give its images.")
+    value = frechet_distance(
+        generated.values if generated.all_statistics is None else generated.all_statistics,
+        reference.values if reference.all_statistics is None else reference.all_statistics,
+        ddof=settings["ddof"],
+    )
+    return Outcome({"sfid": _with_bias(value, generated, reference, comparison.groups, settings["ddof"])})
+
+
+def _with_bias(
+    value: float, generated: Features, reference: Features, groups: tuple[IntArray, IntArray] | None, ddof: int
+) -> Value:
+    """A Fréchet distance with its bias, and how sure it is. A side without rows is taken as exact."""
     few = min(number for number in (generated.num_images, reference.num_images, math.inf) if number is not None)
     details: dict[str, Any] = {"num_generated": generated.num_images, "num_reference": reference.num_images}
     uncertainty = None
-    if comparison.groups and len(generated.values):
+    if groups and len(generated.values):
         rows = reference.values if len(reference.values) else reference.statistics()
-        replicates = frechet_without_each_group(generated.values, rows, comparison.groups, ddof=settings["ddof"])
+        replicates = frechet_without_each_group(generated.values, rows, groups, ddof=ddof)
         uncertainty, bias = _of_all_rows(value, replicates, generated, reference)
         details |= {"bias": bias, "without_bias": value - bias}
         details["without_bias_interval"] = [end - bias for end in uncertainty.interval]
@@ -52,7 +73,7 @@ def _frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
             f"{few} images span fewer than the {generated.dimension} dimensions, so the value is exact for these "
             "images but far above that of the model"
         )
-    return Outcome({"fd": Value(value, details, uncertainty)})
+    return Value(value, details, uncertainty)
 
 
 def _of_all_rows(
@@ -72,15 +93,6 @@ def _of_all_rows(
     middle = value if share == 1 else centre  # the bias of a sample is not that of all
     bias = (count - 1) * (centre - middle)
     return jackknifed(value, value + np.sqrt(share) * (replicates - centre)), bias
-
-
-def _spatial_frechet(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
-    generated, reference = comparison.generated.spatial, comparison.reference.spatial
-    if generated is None or reference is None:
-        side = "generated" if generated is None else "reference"
-        raise TooFewImages(f"sFID needs the network's spatial features, and the {side} side has none. Give its images.")
-    details = {"num_generated": generated.num_images, "num_reference": reference.num_images}
-    return Outcome({"sfid": Value(frechet_distance(generated, reference, ddof=settings["ddof"]), details)})
 
 
 def _kernel(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
