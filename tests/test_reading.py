@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from genmetrics_rt.render import numbers, words
 from genmetrics_rt.render.names import display_width
 from genmetrics_rt.render.reading import read
-from genmetrics_rt.report import Report, SideSummary
+from genmetrics_rt.report import Finding, PerfectModel, Report, SideSummary
 from tests import reports
 
 # Numbers
@@ -123,6 +123,29 @@ def test_which_side_is_weaker(values: dict[str, float], starts: str, contains: s
     sentence = verdict(**values)
     assert sentence.startswith(starts)
     assert contains in sentence
+
+
+def test_the_most_serious_finding_is_the_headline() -> None:
+    info, warning, problem = (
+        Finding(severity, severity, f"The {severity}.", "Why.", "What to do.")
+        for severity in ("info", "warning", "problem")
+    )
+    report = dataclasses.replace(reports.full(), findings=(info, warning, problem))
+    assert report.verdict == read(report).sentences[0] == "The problem. (1 more finding below.)"
+    assert report.to_text().count("The problem.") == 2  # here and among the findings
+    assert dataclasses.replace(report, findings=(info, warning)).verdict == "The warning."
+
+
+@pytest.mark.parametrize(
+    ("value", "judged", "starts"),
+    [(2.9, True, "No fault found"), (3.1, True, "No single fault found"), (3.1, False, "")],
+)
+def test_without_findings_the_headline_is_the_perfect_model(value: float, judged: bool, starts: str) -> None:
+    report = reports.with_scores({"fd": value})
+    floor = PerfectModel(2.0, 1.0, 3.0, 1797, 1797, "") if judged else None
+    score = dataclasses.replace(report.scores["fd"], floor=floor)
+    told = dataclasses.replace(report, scores={"fd": score}, findings=()).verdict
+    assert told.startswith(starts) and bool(told) == judged
 
 
 def test_a_difference_within_the_noise_of_few_images_is_no_verdict() -> None:

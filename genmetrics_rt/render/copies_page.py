@@ -6,13 +6,13 @@ import base64
 import math
 from typing import TYPE_CHECKING
 
-from genmetrics_rt.render import words
+from genmetrics_rt.render import sections, words
 from genmetrics_rt.render.html import page
 from genmetrics_rt.render.markup import code, definitions, details, escape, name, section, table
 from genmetrics_rt.render.names import bounded, prose, shorten, visible
 from genmetrics_rt.render.numbers import Formatter, count, counted, duration, memory, number, plain_number
 from genmetrics_rt.render.text import NARROWEST, labelled, row
-from genmetrics_rt.report import Finding, SideSummary
+from genmetrics_rt.report import SideSummary
 
 if TYPE_CHECKING:
     from genmetrics_rt.copying.report import CopyPair, CopyReport, DuplicatePair, Duplicates
@@ -60,7 +60,7 @@ def render_copies_page(report: CopyReport) -> str:
         (
             _header(report),
             _headline(report),
-            section("findings", "Findings", "".join(map(_finding, report.findings))),
+            section("findings", "Findings", "".join(map(sections.finding, report.findings))),
             _closest(report, pictures),
             _duplicates(report, pictures),
             _sides(report),
@@ -170,16 +170,6 @@ def _meaning(report: CopyReport) -> str:
     return (
         f"The p-value says how likely fresh images would crowd as close to the training set as the generated ones do; "
         f"{fresh} show how close fresh images lie. A model that merely prefers typical images does not raise it."
-    )
-
-
-def _finding(entry: Finding) -> str:
-    severity = words.severity(entry)
-    return (
-        f'<article class="finding {severity}"><h3><span class="badge">{words.SEVERITIES[severity]}</span> '
-        f"{escape(entry.claim)}</h3>"
-        + definitions((("Evidence", escape(entry.evidence)), ("What to do", escape(entry.advice))))
-        + "</article>"
     )
 
 

@@ -13,6 +13,12 @@ def escape(text: str) -> str:
     return html.escape(prose(text), quote=True)
 
 
+def commands(text: str) -> str:
+    """A sentence in which commands stand between backticks."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+
+
 def name(text: str, limit: int) -> str:
     """A name from outside: isolated from the direction of the text around it; where it is cut, whole in its title."""
     shown, whole = shorten(visible(text), limit), bounded(text)

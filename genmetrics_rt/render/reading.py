@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 from genmetrics_rt.render.names import prose
-from genmetrics_rt.render.numbers import Formatter, count, number, share
-from genmetrics_rt.render.words import one_subset
-from genmetrics_rt.report import Report, Score
+from genmetrics_rt.render.numbers import Formatter, count, counted, number, share
+from genmetrics_rt.render.words import one_subset, sorted_findings
+from genmetrics_rt.report import PerfectModel, Report, Score
 
 FEW_IMAGES = 2000  # a side; below, the 1/N bias of the Fréchet distance outweighs differences between models
 TOO_FEW = 50  # images on the smaller side; below, chance decides which of fidelity and diversity looks weaker
@@ -43,6 +43,7 @@ def read(report: Report, number: Formatter = number) -> Reading:
     """Read the scores against each other: the leading number and the weaker side, with every caveat that applies."""
     lead = _lead(report)
     sentences = (
+        verdict(report),
         _same_content(report),
         _weaker_side(report, number),
         _why_it_leads(report, lead, number),
@@ -50,6 +51,26 @@ def read(report: Report, number: Formatter = number) -> Reading:
         _unequal_sides(report),
     )
     return Reading(lead, tuple(sentence for sentence in sentences if sentence))
+
+
+def verdict(report: Report) -> str:
+    """The headline: the most serious finding; else whether a perfect model would score the same. Empty if unknown."""
+    serious = [finding for finding in sorted_findings(report) if finding.severity in ("problem", "warning")]
+    if serious:
+        others = len(serious) - 1
+        more = f" ({counted(others, 'more finding')} below.)" if others else ""
+        return prose(serious[0].claim) + more
+    lead = _lead(report)
+    if lead is None or lead.floor is None or lead.value is None or too_few(report):
+        return ""
+    if _no_worse(lead, lead.floor):
+        return "No fault found: a perfect model might well score the same at this number of images."
+    return "No single fault found, but the scores are worse than those of a perfect model at this number of images."
+
+
+def _no_worse(score: Score, floor: PerfectModel) -> bool:
+    assert score.value is not None
+    return score.value >= floor.low if score.higher_is_better else score.value <= floor.high
 
 
 def too_few(report: Report) -> str:

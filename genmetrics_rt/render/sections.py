@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from genmetrics_rt.render import words
-from genmetrics_rt.render.markup import code, definitions, details, escape, name, section
+from genmetrics_rt.render.markup import code, commands, definitions, details, escape, name, section
 from genmetrics_rt.render.names import bounded, prose, shorten
 from genmetrics_rt.render.numbers import count, counted, duration, memory, number, rate
 from genmetrics_rt.render.reading import read
@@ -21,16 +21,17 @@ def findings(report: Report) -> str:
     """What was diagnosed, the most serious first."""
     if not report.findings:
         return ""
-    return section("findings", "Findings", "".join(_finding(entry) for entry in words.sorted_findings(report)))
+    return section("findings", "Findings", "".join(finding(entry) for entry in words.sorted_findings(report)))
 
 
-def _finding(entry: Finding) -> str:
+def finding(entry: Finding) -> str:
+    """One finding: the claim, the evidence with its pictures, and what to do."""
     severity = words.severity(entry)
     figures = "".join(f"<li>{_thumbnail(thumbnail, fits=True)}</li>" for thumbnail in entry.pictures)
     return (
         f'<article class="finding {severity}"><h3><span class="badge">{words.SEVERITIES[severity]}</span> '
         f"{escape(entry.claim)}</h3>"
-        + definitions((("Evidence", escape(entry.evidence)), ("What to do", escape(entry.advice))))
+        + definitions((("Evidence", escape(entry.evidence)), ("What to do", commands(entry.advice))))
         + (f'<ul class="pictures">{figures}</ul>' if figures else "")
         + "</article>"
     )
