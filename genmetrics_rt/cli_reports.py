@@ -31,6 +31,7 @@ JsonFile = Annotated[str | None, typer.Option("--json", help="Write JSON here; -
 def compare(
     reports: Annotated[list[str], typer.Argument(help="Two or more reports that `evaluate --json` wrote.")],
     json_file: JsonFile = None,
+    html_file: Annotated[str | None, typer.Option("--html", help="Write a self-contained page here, or to -.")] = None,
 ) -> None:
     """Put saved reports side by side; what is not comparable is said, not shown.
 
@@ -38,13 +39,15 @@ def compare(
     genmetrics evaluate out-1/ real/ --json A.json
     genmetrics evaluate out-2/ real/ --json B.json
     genmetrics compare A.json B.json
+    genmetrics compare A.json B.json --html models.html    the table and all curves over each other
     """
-    require_own_places({"--json": json_file}, tuple(reports))
+    outputs = {"--json": json_file, "--html": html_file}
+    require_own_places(outputs, tuple(reports))
     files = read_reports(reports)
     table = gm.compare(
         {name: report for name, (_, report) in files.items()}, files={n: f for n, (f, _) in files.items()}
     )
-    give_with_json(table.to_text, table.to_dict(), json_file)
+    give(table.to_text, {"--json": lambda: table.to_json() + "\n", "--html": table.to_html}, outputs)
 
 
 @say_errors

@@ -1,8 +1,9 @@
-"""Which images a person should look at: the least and most realistic, and what the generator never reaches."""
+"""Which images a person should look at: the least and most realistic, the never reached, the nearest to a copy."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from genmetrics_rt.report import Gallery, Thumbnail
 from genmetrics_rt.sources import ImageSource, Undecodable
 
 PICTURES = 12  # per gallery
+PAIRS = 6
 _LONG_SIDE = 128  # pixels of a thumbnail
 
 
@@ -29,6 +31,8 @@ def build_galleries(
         galleries += _by_realism(comparison, generated)
     if reference is not None and few > comparison.settings["density"]["nearest_k"]:
         galleries += _uncovered(comparison, reference)
+    if generated is not None and reference is not None and few > 1:
+        galleries += _nearest_pairs(comparison, generated, reference)
     return tuple(galleries)
 
 
@@ -43,7 +47,7 @@ def _by_realism(comparison: Comparison, source: ImageSource) -> list[Gallery]:
     order = np.argsort(score, kind="stable")
 
     def pictures(rows: NDArray[np.intp]) -> tuple[Thumbnail, ...]:
-        return _pictures(source, comparison.generated, rows[:PICTURES], score, "realism {:.2f}", "an exact copy")
+        return _pictures(source, comparison.generated, rows, score[rows], _realism_of)
 
     return [
         Gallery(
@@ -51,15 +55,19 @@ def _by_realism(comparison: Comparison, source: ImageSource) -> list[Gallery]:
             title="Least realistic generated images",
             explanation="Furthest outside what the reference looks like. Realism below 1 means outside the smaller "
             "half of the balls around reference images; the larger half does not count.",
-            thumbnails=pictures(order),
+            thumbnails=pictures(order[:PICTURES]),
         ),
         Gallery(
             key="most_realistic",
             title="Most realistic generated images",
             explanation="Deepest inside what the reference looks like.",
-            thumbnails=pictures(order[::-1]),
+            thumbnails=pictures(order[::-1][:PICTURES]),
         ),
     ]
+
+
+def _realism_of(value: float) -> str:
+    return f"realism {value:.2f}" if np.isfinite(value) else "an exact copy"
 
 
 def _uncovered(comparison: Comparison, source: ImageSource) -> list[Gallery]:
@@ -81,33 +89,62 @@ def _uncovered(comparison: Comparison, source: ImageSource) -> list[Gallery]:
             title="Reference images that no generated image comes near",
             explanation=f"{len(uncovered):,} of {len(distance):,} reference images have no generated image {nearer} "
             f"their {nearest_k} nearest reference neighbours. The furthest left out come first.",
-            thumbnails=_pictures(
-                source, comparison.reference, order, ratio, "{:.2f} × its radius away", "its neighbours are copies"
-            ),
+            thumbnails=_pictures(source, comparison.reference, order, ratio[order], _radii_away),
         )
     ]
+
+
+def _radii_away(ratio: float) -> str:
+    return f"{ratio:.2f} × its radius away" if np.isfinite(ratio) else "its neighbours are copies"
+
+
+def _nearest_pairs(comparison: Comparison, generated: ImageSource, reference: ImageSource) -> list[Gallery]:
+    """Generated images by distance to the nearest reference image, over that one's distance to its nearest other.
+
+    Where a reference image has a twin there is no such scale: an image on it has the ratio 0, one beside it has none
+    and is not shown.
+    """
+    manifold = comparison.manifold
+    nearest, distance = manifold.generated_nearest, manifold.generated_nearest_distance
+    radius = manifold.reference_radii[nearest, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(distance == 0, 0.0, distance / radius)
+    order = np.argsort(ratio, kind="stable")
+    order = order[np.isfinite(ratio[order])][:PAIRS]
+    if not len(order):
+        return []
+    left = _pictures(generated, comparison.generated, order, ratio[order], _next_distances_away)
+    right = _pictures(
+        reference, comparison.reference, nearest[order], ratio[order], lambda _: "the reference image closest to it"
+    )
+    return [
+        Gallery(
+            key="nearest_pairs",
+            title="Nearest pairs: generated image and the reference image closest to it",
+            explanation="The distance is told as a multiple of how far that reference image lies from the reference "
+            "image next to it. About half of all fresh images lie nearer than that, and a copy much nearer. Near in "
+            "features need not look alike: compare the pictures.",
+            thumbnails=tuple(picture for pair in zip(left, right, strict=True) for picture in pair),
+        )
+    ]
+
+
+def _next_distances_away(ratio: float) -> str:
+    return f"{ratio:.2f} × the distance to the next reference image" if ratio else "the same features"
 
 
 def _pictures(
     source: ImageSource,
     features: Features,
     rows: NDArray[np.intp],
-    value: NDArray[np.float64],
-    caption: str,
-    beyond: str,
+    values: NDArray[np.float64],
+    caption: Callable[[float], str],
 ) -> tuple[Thumbnail, ...]:
-    pictures = []
-    for row in rows:
-        position = int(features.index[row])
-        pictures.append(
-            Thumbnail(
-                name=source.entry_name(position),
-                jpeg=thumbnail(source, position),
-                value=float(value[row]),
-                caption=caption.format(float(value[row])) if np.isfinite(value[row]) else beyond,
-            )
-        )
-    return tuple(pictures)
+    """The pictures of some feature rows, each with its value."""
+    return tuple(
+        Thumbnail(source.entry_name(position), thumbnail(source, position), value, caption(value))
+        for position, value in zip(features.index[rows].tolist(), values.tolist(), strict=True)
+    )
 
 
 def thumbnail(source: ImageSource, position: int) -> bytes | None:

@@ -131,7 +131,7 @@ class ExtractorSummary:
 class Gallery:
     """A row of thumbnails with one question that they answer."""
 
-    key: str  # "least_realistic" | "most_realistic" | "uncovered"
+    key: str  # "least_realistic" | "most_realistic" | "uncovered" | "nearest_pairs": generated, its reference, …
     title: str
     explanation: str
     thumbnails: tuple[Thumbnail, ...]
@@ -255,11 +255,20 @@ class Report:
 
         return render_markdown(self)
 
-    def to_html(self) -> str:
-        """The report as one self-contained HTML page: no script, no external request."""
+    def to_html(self, *, fragment: bool = False) -> str:
+        """The report as one self-contained HTML page: no script, no external request.
+
+        Parameters
+        ----------
+        fragment
+            Instead of a page one ``<div class="genmetrics">`` to be put into another page. Its style reaches nothing
+            outside and lets nothing in; its widths are those of the div; it is dark inside a host's ``.dark`` class
+            and light everywhere else, whatever the system prefers. Headings begin at h2, ids are its own. It needs
+            CSS nesting and container queries: browsers since December 2023.
+        """
         from genmetrics_rt.render.html import render_html
 
-        return render_html(self)
+        return render_html(self, fragment=fragment)
 
     def to_text(self, *, width: int = 100) -> str:
         """The report as a table for a terminal, without colour codes."""

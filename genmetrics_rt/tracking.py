@@ -104,8 +104,11 @@ class Track:
         """The same as JSON text."""
         return json_text(self.to_dict(), indent=indent)
 
-    def to_html(self) -> str:
-        """One self-contained page with a curve for each score: no script, no external request."""
+    def to_html(self, *, fragment: bool = False) -> str:
+        """One self-contained page with a curve for each score: no script, no external request.
+
+        ``fragment``: one ``<div class="genmetrics">`` to be put into another page, as `Report.to_html`.
+        """
         report = self._last
         panels = [self._panel(key) for key in self.keys]
         rows = [
@@ -122,6 +125,7 @@ class Track:
             fingerprint=report.fingerprint,
             created=report.created,
             version=report.version,
+            fragment=fragment,
         )
 
     @property

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli import app
+from genmetrics_rt.render import svg
 from genmetrics_rt.render.names import display_width
 from genmetrics_rt.report import SideSummary
 from tests import makers, reports
+from tests.test_render import HOSTILE, assert_shapely, replaced
 
 RECIPE = {
     "graph": "a" * 64, "weights": None, "tap": "features", "size": [299, 299], "resize": "bilinear-tf1",
@@ -236,3 +240,158 @@ def test_real_reports_of_two_generators(tiny: Path, tmp_path: Path) -> None:
     assert [row.key for row in table.rows] == list(made["a"].scores) and table.not_compared == ()
     assert {row.scores["b"].value for row in table.rows} == {score.value for score in made["b"].scores.values()}
     assert not any("differ (" in note for note in table.notes)
+
+
+# The page
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """Title of each row of the table → its cells as words."""
+    found = {}
+    for title, row in re.findall(r'<tr><th scope="row">(.*?) <span.*?</th>(.*?)</tr>', text):
+        found[title] = [re.sub("<[^>]+>", " ", cell).strip() for cell in re.findall("<td>(.*?)</td>", row)]
+    return found
+
+
+def test_the_page_marks_the_best_beyond_noise_only() -> None:
+    shared = [0.001 * (-1) ** index * index for index in range(20)]
+    own = [shared[index] + 1e-5 * (index % 3) for index in range(20)]
+    made = {"a": with_replicates(0.100, shared), "b": with_replicates(0.098, own)}
+    text = gm.compare(made).to_html()
+    assert cells(text)["Kernel distance (KID)"] == ["0.100 ± 0.010", "0.098 ± 0.010* best beyond noise"]
+    assert "b is the best beyond noise in Kernel distance (KID)." in reports.Page(text).text
+
+    noisy = gm.compare(
+        {"a": made["a"], "b": with_replicates(0.098, [entry * 3 for entry in reversed(shared)])}
+    ).to_html()
+    assert cells(noisy)["Kernel distance (KID)"] == [
+        "0.100 ± 0.010~ may be as good", "0.098 ± 0.010~ leads, within noise",
+    ]  # fmt: skip
+    shown = reports.Page(noisy).text
+    assert "No report is the best beyond noise in Kernel distance (KID)." in shown and "best beyond noise in" in shown
+
+    unknown = gm.compare({"a": reports.report(), "b": reports.with_scores({"fd": 1.0, "kid": 0.05})}).to_html()
+    assert cells(unknown)["Kernel distance (KID)"] == ["0.08743", "0.05000"]
+    assert "How sure the differences are is not known in Fréchet distance and Kernel distance (KID)" in unknown
+
+
+def test_no_best_is_named_on_the_page_where_the_question_is_not_fair() -> None:
+    spread = [1e-6 * index for index in range(20)]
+    a, b = with_replicates(0.1, spread), with_replicates(0.2, spread[::-1])
+    other = dataclasses.replace(b, reference=SideSummary(1797, "faces", "another"))
+    text = gm.compare({"a": a, "b": other}).to_html()
+    assert cells(text)["Kernel distance (KID)"] == ["0.100 ± 0.010", "0.200 ± 0.010"]
+    assert "No best is named in Kernel distance (KID): the references" in text and "2 reports side by side" in text
+
+
+def test_the_page_says_what_is_not_compared_and_draws_like_with_like_only() -> None:
+    table = gm.compare({"a": with_recipe(), "odd": with_recipe(resize="pillow-bicubic"), "b": with_recipe()})
+    text = table.to_html()
+    assert cells(text)["Recall"] == ["0.4312", "≠ made by another recipe", "0.4312"]
+    shown = reports.Page(text).text
+    assert "a used resize bilinear-tf1, odd pillow-bicubic. Run genmetrics explain a odd." in shown
+    legends = re.findall("<li><svg.*?<span>(.*?)</span></li>", text)
+    assert [entry.split(":")[0] for entry in legends] == ["a", "b", "a", "b"]
+    absent = gm.compare({"a": reports.report(), "b": reports.with_scores({"fd": None, "kid": 0.05})}).to_html()
+    assert cells(absent)["Fréchet distance"] == ["12.35", "– no value"]
+    assert "Fréchet distance of b has no value: no reason was given." in reports.Page(absent).text
+    assert "only in a." in absent and "plane-title" not in absent and "curves-title" not in absent
+
+
+def test_every_report_has_a_mark_and_a_dash_of_its_own() -> None:
+    values = {f"run-{index}": dict(reports.VALUES, precision=0.05 * index, recall=0.9) for index in range(1, 11)}
+    many = {
+        name: reports.with_scores(scores, curves={"prd": reports.prd(1.2 + 0.2 * index)})
+        for index, (name, scores) in enumerate(values.items())
+    }
+    text = gm.compare(many).to_html()
+    plane, curves = (ElementTree.fromstring(found) for found in re.findall('<svg class="plot".*?</svg>', text, re.S))
+    assert "The first 8 reports are drawn." in text and "run-9: precision" not in text and "run-8: precision" in text
+
+    lines = [path for path in curves.iter("path") if path.get("class") == "line"]
+    assert len(lines) == 8 and len({path.get("stroke-dasharray") for path in lines}) == 8
+    marks = [path for path in plane.iter("path") if str(path.get("class")).startswith("mark")]
+    shapes = {(path.get("class"), re.sub("^M[^a-z]*", "", path.get("d", ""))) for path in marks}
+    assert len(marks) == len(shapes) == 8
+    heights = [float(re.split("[ a-z]", path.get("d", "")[1:])[1]) for path in marks]
+    assert heights == sorted(heights, reverse=True)  # a higher precision stands higher
+
+
+def test_the_strokes_on_the_plane_are_the_intervals() -> None:
+    def with_intervals(precision: float) -> gm.Report:
+        made = reports.with_scores({"precision": precision, "recall": 0.5})
+        scores = {
+            key: dataclasses.replace(score, interval=(score.value - 0.1, score.value + 0.05))
+            for key, score in made.scores.items()
+        }
+        return dataclasses.replace(made, scores=scores)
+
+    text = gm.compare({"a": with_intervals(0.25), "b": with_intervals(0.75)}).to_html()
+    strokes = re.findall(r'<path class="beyond" d="M(\S+) (\S+)H(\S+)M(\S+) (\S+)V(\S+)"/>', text)
+    assert len(strokes) == 2
+    for (left, _, right, _, low, high), precision in zip(strokes, (0.25, 0.75), strict=True):
+        assert float(left) == pytest.approx(svg._x(0.4), abs=0.1) and float(right) == pytest.approx(
+            svg._x(0.55), abs=0.1
+        )
+        assert float(low) == pytest.approx(svg._y(precision - 0.1), abs=0.1)
+        assert float(high) == pytest.approx(svg._y(precision + 0.05), abs=0.1)
+    assert "a: precision 0.2500 (0.1500 to 0.3000), recall 0.5000 (0.4000 to 0.5500)" in text
+
+
+def test_the_page_shows_the_pictures_of_each_report_or_says_that_there_are_none() -> None:
+    names = [f"{index}.png" for index in range(8)]
+    shown = reports.report(
+        galleries=tuple(reports.gallery(key, names) for key in ("least_realistic", "most_realistic"))
+    )
+    read = gm.Report.from_json(shown.to_json())
+    text = gm.compare({"shown": shown, "read": read, "bare": reports.report()}).to_html()
+    page = reports.Page(text)
+    assert page.having("alt") == [
+        *(f"{index}.png, realism {0.41 + 0.03 * index:.2f}" for index in range(6)),
+        *(f"{index}.png, realism {3.91 - 0.04 * index:.2f}" for index in range(6)),
+    ]
+    galleries = text.split('<div class="gallery">')[1:]
+    assert "<img" in galleries[0] and "<img" not in galleries[1] + galleries[2].split("</section>")[0]
+    assert "a report read from JSON holds their names only" in galleries[1] and "0.png" in galleries[1]
+    assert "the images cannot be read again, or precision was not computed" in galleries[2]
+
+
+def test_a_model_that_copies_is_not_called_the_best_without_a_word() -> None:
+    copied = reports.report(findings=(reports.finding("problem", claim="99 % look like copies."), reports.finding()))
+    shown = reports.Page(gm.compare({"a": reports.report(), "b": copied}).to_html()).text
+    assert "The most serious finding of each report:b99 % look like copies. (1 more finding in its report.)" in shown
+
+
+@pytest.mark.parametrize("fragment", [False, True])
+def test_hostile_names_do_no_harm_to_the_page(fragment: bool) -> None:
+    def table(text: str, other: str) -> gm.ReportTable:
+        made = replaced(reports.full(), text)
+        same = {key: dataclasses.replace(score, fingerprint=key) for key, score in made.scores.items()}
+        unlike = dataclasses.replace(made, scores={**same, "fd": dataclasses.replace(same["fd"], fingerprint="x")})
+        return gm.compare({text: dataclasses.replace(made, scores=same), other: unlike})
+
+    harmless = reports.Page(table("some words", "others").to_html(fragment=fragment))
+    tags = {(tag, key) for tag, entries in harmless.tags for key in entries} | {("bdi", "title")}
+    for text in HOSTILE:
+        rendered = table(text, text + "2").to_html(fragment=fragment)
+        assert_shapely(rendered)
+        page = reports.Page(rendered)
+        assert {(tag, key) for tag, entries in page.tags for key in entries} <= tags
+        assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags} | {"code"}
+        assert page.having("src") == harmless.having("src")
+        ids = page.having("id")
+        wanted = {name for value in page.having("aria-labelledby") for name in value.split()}
+        assert len(ids) == len(set(ids)) and wanted <= set(ids)
+
+
+def test_the_command_writes_the_page(tmp_path: Path) -> None:
+    a, b = save(tmp_path, A=reports.report(), B=reports.with_scores({"kid": 0.05}))
+    done = run("compare", a, b, "--html", tmp_path / "table.html")
+    assert done.exit_code == 0 and "0.05000" in done.stdout, done.output
+    text = (tmp_path / "table.html").read_text()
+    assert text.startswith("<!doctype html>") and "default-src 'none'" in text and "<script" not in text
+    assert cells(text)["Kernel distance (KID)"] == ["0.08743", "0.05000"]
+    printed = run("compare", a, b, "--html", "-")
+    assert printed.stdout == text and printed.stderr == ""
+    assert "overwrite the input" in run("compare", a, b, "--html", a).stderr
+    assert run("compare", a, b, "--html", "-", "--json", "-").exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 import genmetrics_rt as gm
 from genmetrics_rt.features import Features
-from genmetrics_rt.galleries import PICTURES, _thumbnail, build_galleries
+from genmetrics_rt.galleries import PICTURES, build_galleries, thumbnail
 from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.metrics.density_coverage import density_coverage
 from genmetrics_rt.metrics.metric import Comparison
-from genmetrics_rt.report import Gallery, SideSummary
+from genmetrics_rt.report import Gallery, Report, SideSummary
 from genmetrics_rt.sources import ArraySource, FolderSource
 from tests import makers, reports
 
@@ -38,10 +39,10 @@ def cloud(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("count", "precision_k", "density_k", "keys"),
     [
-        (8, 10, 3, {"uncovered"}),
-        (8, 3, 10, {"least_realistic", "most_realistic"}),
-        (8, 7, 7, {"least_realistic", "most_realistic", "uncovered"}),
-        (8, 8, 8, set()),
+        (8, 10, 3, {"uncovered", "nearest_pairs"}),
+        (8, 3, 10, {"least_realistic", "most_realistic", "nearest_pairs"}),
+        (8, 7, 7, {"least_realistic", "most_realistic", "uncovered", "nearest_pairs"}),
+        (8, 8, 8, {"nearest_pairs"}),
         (1, 1, 1, set()),
     ],
 )
@@ -115,7 +116,43 @@ def test_a_picture_that_is_gone_is_none(tmp_path: Path) -> None:
     folder = makers.image_folder(tmp_path / "images", 2)
     source = FolderSource(folder, "images")
     (folder / "0001.png").unlink()
-    assert (_thumbnail(source, 0) or b"").startswith(b"\xff\xd8") and _thumbnail(source, 1) is None
+    assert (thumbnail(source, 0) or b"").startswith(b"\xff\xd8") and thumbnail(source, 1) is None
+
+
+TWINS = [[0, 0], [1, 0], [5, 0], [5, 4], [20, 0], [20, 0]]
+
+
+def test_the_nearest_pairs_are_near_by_the_scale_of_the_reference_image() -> None:
+    """The next reference images lie 1, 1, 4, 4, 0 and 0 away: beside twins there is no scale, on them there is 0."""
+    generated = [[0.5, 0], [5, 1], [20, 0], [20, 1], [1, 0], [5, 5], [0, 0.9], [0, 30]]
+    pictures = galleries(generated, TWINS)["nearest_pairs"].thumbnails
+    names = [picture.name for picture in pictures]
+    assert list(zip(names[::2], names[1::2], strict=True)) == [
+        ("image 2", "image 4"), ("image 4", "image 1"), ("image 1", "image 2"), ("image 5", "image 3"),
+        ("image 0", "image 0"), ("image 6", "image 0"),
+    ]  # fmt: skip
+    assert [picture.value for picture in pictures[::2]] == pytest.approx([0, 0, 0.25, 0.25, 0.5, 0.9])
+    assert [picture.value for picture in pictures[::2]] == [picture.value for picture in pictures[1::2]]
+    captions = [picture.caption for picture in pictures]
+    assert captions[0] == captions[2] == "the same features"
+    assert captions[4] == "0.25 × the distance to the next reference image"
+    assert set(captions[1::2]) == {"the reference image closest to it"}
+
+
+def test_beside_twins_alone_there_is_no_nearest_pair() -> None:
+    assert "nearest_pairs" not in galleries([[20, 1], [21, 0], [0, 1]], [[0, 0], [0, 0], [20, 0], [20, 0]])
+
+
+@pytest.mark.parametrize("readable", [(True, False), (False, True)])
+def test_pairs_need_the_pictures_of_both_sides(readable: tuple[bool, bool]) -> None:
+    sides = [Features(np.asarray(rows, float), np.arange(len(rows)), len(rows)) for rows in (TWINS, TWINS)]
+    sources = [ArraySource(makers.pictures(6), "s") if found else None for found in readable]
+    settings = {
+        "precision": {"nearest_k": 3, "border_counts": True},
+        "density": {"nearest_k": 5, "border_counts": False},
+    }
+    built = build_galleries(Comparison(*sides, "tiny", 0, settings), *sources)
+    assert "nearest_pairs" not in [gallery.key for gallery in built]
 
 
 # On the page
@@ -142,6 +179,20 @@ def test_usual_pictures_are_all_there() -> None:
     keys = ("least_realistic", "most_realistic", "uncovered")
     page = reports.Page(reports.report(galleries=tuple(reports.gallery(key, names) for key in keys)).to_html())
     assert len(page.having("src")) == 36 and "left out to keep" not in page.text
+
+
+def test_a_pair_stays_beside_itself_and_survives_json() -> None:
+    pairs = galleries([[1, 0], [5, 1], [0, 0.9]], TWINS, density={"nearest_k": 2}, precision={"nearest_k": 2})
+    report = reports.report(galleries=(pairs["nearest_pairs"],))
+    (listed,) = re.findall(r'<ul class="pictures pairs">(.*?)</ul>', report.to_html(), re.S)
+    items = re.findall("<li>(.*?)</li>", listed, re.S)
+    assert [re.findall('class="file"><bdi>(.*?)</bdi>', item) for item in items] == [
+        ["image 0", "image 1"], ["image 1", "image 2"], ["image 2", "image 0"],
+    ]  # fmt: skip
+    assert "`image 1` (0.25 × the distance to the next reference image) beside `image 2`" in report.to_markdown()
+    read = Report.from_json(report.to_json())
+    assert read.galleries[0].key == "nearest_pairs" and read.galleries[0].thumbnails[2].value == 0.25
+    assert 'class="pictures pairs"' in read.to_html()
 
 
 def test_a_picture_is_named_by_its_file_and_its_number_even_where_it_is_gone() -> None:

@@ -10,12 +10,17 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
+import genmetrics_rt as gm
+from genmetrics_rt.copying.report import CopyPair, CopyReport
+from genmetrics_rt.copying.tail import CopiedShare, TailTest
 from genmetrics_rt.render.names import display_width, shorten, visible
 from genmetrics_rt.render.numbers import plain_number
-from genmetrics_rt.report import Curve, Report, SideSummary
+from genmetrics_rt.report import Curve, LadderScale, Report, ScaleDamage, ScaleRung, SideSummary
+from genmetrics_rt.tracking import Track
 from tests import reports
 
 HOSTILE = [
@@ -98,6 +103,139 @@ def test_ids_are_unique_and_every_reference_arrives() -> None:
 
 def test_the_same_report_gives_the_same_page() -> None:
     assert reports.full().to_html() == reports.full().to_html()
+
+
+# Inside another page
+
+
+def style_of(fragment: str) -> str:
+    (style,) = re.findall(r"<style>\n(.*?)</style>", fragment, re.S)
+    return style
+
+
+def rules(style: str) -> list[tuple[str, str]]:
+    """(what stands before the brace, what lies inside) of each rule, those inside others not counted."""
+    found, depth, start, prelude = [], 0, 0, ""
+    for place, character in enumerate(style):
+        if character == "{":
+            depth += 1
+            if depth == 1:
+                prelude, start = style[start:place].strip(), place + 1
+        elif character == "}":
+            depth -= 1
+            if depth == 0:
+                found.append((prelude, style[start:place]))
+                start = place + 1
+    assert depth == 0 and not style[start:].strip()
+    return found
+
+
+def test_a_fragment_is_one_div_whose_style_reaches_nothing_outside() -> None:
+    text = reports.full().to_html(fragment=True)
+    page = reports.Page(text)
+    assert page.tags[0] == ("div", {"class": "genmetrics", "lang": "en"}) and text.endswith("</div>\n")
+    assert not {"html", "head", "body", "main", "footer", "meta", "link", "script"} & {tag for tag, _ in page.tags}
+    ((selector, inside),) = rules(style_of(text))
+    assert selector == ".genmetrics:not(#_)"
+    assert inside.lstrip().startswith("all: initial;") and ":where(:not(svg, svg *)) { all: revert; }" in inside
+    assert not re.search(r":root|\bhtml\b|\bbody\b|\bmain\b|\bfooter\b|@page|@import|url\(|/\*", inside)
+    assert not re.search(r"\d(vw|vh|vmin|vmax|vi|vb)\b", inside) and "width: 100%;" in inside
+    assert set(re.findall(r"@[a-z]+", inside)) == {"@media", "@container"}
+
+
+def test_a_fragment_is_dark_where_its_host_is() -> None:
+    """The same colours as the page; which of them is not the system's to say."""
+    page, inside = (style_of(reports.full().to_html(fragment=kind)) for kind in (False, True))
+    assert "prefers-color-scheme" in page and "prefers-color-scheme" not in inside
+    colours = r"%s \{\s*(--scheme: \w+;.*?)\s*\}"
+    light, dark, paper = (" ".join(found.split()) for found in re.findall(colours % ":root", page, re.S))
+    assert [" ".join(found.split()) for found in re.findall(colours % "&", inside, re.S)] == [light, paper]
+    (found,) = re.findall(r"@media screen \{\s*" + colours % r"&:is\(\.dark \*\)", inside, re.S)
+    assert " ".join(found.split()) == dark and dark.startswith("--scheme: dark;") and inside.count(".dark") == 1
+    assert "color-scheme: var(--scheme);" in inside
+
+
+def test_a_fragment_says_what_the_page_says_one_heading_lower() -> None:
+    page, inside = (reports.Page(reports.full().to_html(fragment=kind)) for kind in (False, True))
+    assert inside.text.strip() == page.text.split("Made by genmetrics-rt")[0].strip()
+
+    def headings(shown: reports.Page) -> list[int]:
+        return [int(tag[1]) for tag, _ in shown.tags if re.fullmatch("h[1-6]", tag)]
+
+    assert headings(inside) == [level + 1 for level in headings(page)] and min(headings(inside)) == 2
+    style = style_of(reports.full().to_html(fragment=True))
+    assert "h2, h3, h4, h5 {" in style and "h1" not in style
+
+
+def test_two_fragments_on_one_page_share_no_id_and_every_anchor_arrives() -> None:
+    curves = {"prd": reports.prd(), "other": reports.prd(1.5)}
+    made = (
+        reports.full(curves=curves),
+        reports.report(),
+        track(),
+        copies(),
+        gm.compare({"a": reports.full(), "b": reports.report()}),
+    )
+    fragments = [entry.to_html(fragment=True) for entry in made]
+    assert all(entry.startswith('<div class="genmetrics"') for entry in fragments)
+    assert len({style_of(entry) for entry in fragments}) == 1
+    page = reports.Page(f"<div>{''.join(fragments)}</div>")
+    ids = page.having("id")
+    assert len(ids) == len(set(ids)) > 40 and all(entry.startswith("genmetrics-") for entry in ids)
+    wanted = {name for value in page.having("aria-labelledby") for name in value.split()}
+    (anchor,) = page.having("href")
+    assert anchor.endswith("-sides") and wanted | {anchor[1:]} <= set(ids)
+
+
+def track() -> Track:
+    return Track({100: reports.report(), 200: reports.report()}, {})
+
+
+def copies() -> CopyReport:
+    """A search for copies with one pair."""
+    base = reports.report()
+    rows = np.zeros(1)
+    pair = CopyPair("a.png", "b.png", 0, 0, 0.9, 1.0, 0.4, False, None, None, reports.jpeg(), reports.jpeg(1))
+    return CopyReport(
+        TailTest(0.5, 1.0, 1, 1, 0.5), CopiedShare(0.0, (0.0, 0.1), 0.2, 0, 0.1), "held-out", (pair,),
+        {}, {"auth_pct": 50.0, "copying_z": 0.0}, (reports.finding(),), base.generated, base.reference, None,
+        base.extractor, {}, base.runtime, base.created, base.version, rows, rows.astype(int), rows > 0, rows,
+    )  # fmt: skip
+
+
+def test_the_pair_of_a_search_for_copies_stays_together() -> None:
+    (listed,) = re.findall(r'<ul class="pictures pairs">(.*?)</ul>', copies().to_html())
+    assert listed.count("<li>") == 1 and listed.count("<img") == 2
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_string_anywhere_does_no_harm_to_a_fragment(text: str) -> None:
+    harmless = reports.Page(replaced(reports.full(), "some words").to_html(fragment=True))
+    rendered = replaced(reports.full(), text).to_html(fragment=True)
+    assert_shapely(rendered)
+    page = reports.Page(rendered)
+    assert {tag for tag, _ in page.tags} <= {tag for tag, _ in harmless.tags}
+    allowed = {(tag, key) for tag, entries in harmless.tags for key in entries} | {("bdi", "title")}
+    assert {(tag, key) for tag, entries in page.tags for key in entries} <= allowed
+    assert page.having("src") == harmless.having("src")
+    assert all(re.fullmatch(r"genmetrics-[0-9a-f]{8}-[a-z0-9-]+", entry) for entry in page.having("id"))
+    assert shorten(visible(text), 64) in page.text
+
+
+def test_keys_of_a_report_from_elsewhere_do_no_harm() -> None:
+    """Scores, curves and galleries go by keys, and a JSON file may hold any."""
+    key = '"><img src=x onerror=alert(1)>'
+    rung = ScaleRung("σ = 1 px", 1.0, 0.5, 1.5)
+    scale = LadderScale(key, "Distance", 1.0, None, None, (ScaleDamage("Blur", (rung,)),), 9, 9, "")
+    shown = reports.gallery("uncovered", ["a.png"])
+    made = reports.report(
+        scales=(scale,),
+        scores={key: dataclasses.replace(reports.score("kid", 1.0), key=key)},
+        curves={key: dataclasses.replace(reports.prd(), key=key)},
+        galleries=(dataclasses.replace(shown, key=key),),
+    )
+    for kind in (False, True):
+        assert "<img src=x" not in Report.from_json(made.to_json()).to_html(fragment=kind)
 
 
 # Names

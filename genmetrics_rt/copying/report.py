@@ -116,11 +116,14 @@ class CopyReport:
         """The report as JSON text."""
         return json_text(self.to_dict(), indent=indent)
 
-    def to_html(self) -> str:
-        """The report as one self-contained HTML page: no script, no external request."""
+    def to_html(self, *, fragment: bool = False) -> str:
+        """The report as one self-contained HTML page: no script, no external request.
+
+        ``fragment``: one ``<div class="genmetrics">`` to be put into another page, as `Report.to_html`.
+        """
         from genmetrics_rt.render.copies_page import render_copies_page
 
-        return render_copies_page(self)
+        return render_copies_page(self, fragment=fragment)
 
     def to_text(self, *, width: int = 100) -> str:
         """The report for a terminal, without colour codes."""

@@ -125,6 +125,15 @@ class ReportTable:
         """The same as JSON text."""
         return json_text(self.to_dict(), indent=indent)
 
+    def to_html(self, *, fragment: bool = False) -> str:
+        """The table, the curves and the pictures as one self-contained page: no script, no external request.
+
+        ``fragment``: one ``<div class="genmetrics">`` to be put into another page, as `Report.to_html`.
+        """
+        from genmetrics_rt.render.compare_page import render_compare_page
+
+        return render_compare_page(self, fragment=fragment)
+
 
 def compare(reports: Mapping[str, Report], *, files: Mapping[str, str] | None = None) -> ReportTable:
     """Put two or more reports side by side, score by score.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from genmetrics_rt.render.html import page
 from genmetrics_rt.render.markup import code, definitions, details, escape, name, section, table
 from genmetrics_rt.render.names import bounded, prose, shorten, visible
 from genmetrics_rt.render.numbers import Formatter, count, counted, duration, memory, number, plain_number
+from genmetrics_rt.render.pictures import Pictures, in_pairs
 from genmetrics_rt.render.text import NARROWEST, labelled, row
 from genmetrics_rt.report import SideSummary
 
@@ -24,37 +24,11 @@ _TITLES = {
     "generated": "Repeated generated images",
 }
 _IN_TEXT = 5  # pairs
-_BYTES = 1_500_000  # of JPEG on one page
-_NAME = 48  # characters of a file name below its picture
-# Two pictures that stay beside each other however many columns there are.
-_BESIDE = '<li style="grid-column:span 2;display:grid;grid-template-columns:1fr 1fr;gap:0.8rem">'
 
 
-class _Pictures:
-    """JPEGs as markup, as long as the page stays small."""
-
-    def __init__(self) -> None:
-        self._left = _BYTES
-
-    def figure(self, jpeg: bytes | None, file_name: str, side: str, caption: str) -> str:
-        size = len(jpeg or b"")
-        if jpeg and size <= self._left:
-            self._left -= size
-            source = base64.b64encode(jpeg).decode("ascii")
-            alternative = escape(f"{side}: {bounded(file_name)}")
-            picture = f'<img src="data:image/jpeg;base64,{source}" alt="{alternative}">'
-        else:
-            why = "left out to keep this page small" if jpeg else "no picture"
-            picture = f'<div class="no-picture">{why}</div>'
-        return (
-            f'<figure>{picture}<figcaption><span class="file">{name(file_name, _NAME)}</span>'
-            f'<span class="figure">{escape(caption)}</span></figcaption></figure>'
-        )
-
-
-def render_copies_page(report: CopyReport) -> str:
-    """The page as text, at most 3 MB. Everything in it is escaped; it needs nothing but itself."""
-    pictures = _Pictures()
+def render_copies_page(report: CopyReport, *, fragment: bool = False) -> str:
+    """The page or the fragment as text, at most 3 MB. Everything in it is escaped; it needs nothing but itself."""
+    pictures = Pictures()
     title = f"Copies: {shorten(prose(report.generated.source), 80)} against {shorten(prose(report.train.source), 80)}"
     body = "".join(
         (
@@ -67,7 +41,7 @@ def render_copies_page(report: CopyReport) -> str:
             _provenance(report),
         )
     )
-    return page(title, body, report.version)
+    return page(title, body, report.version, fragment=fragment)
 
 
 def render_copies_text(report: CopyReport, width: int = 100) -> str:
@@ -173,7 +147,7 @@ def _meaning(report: CopyReport) -> str:
     )
 
 
-def _closest(report: CopyReport, pictures: _Pictures) -> str:
+def _closest(report: CopyReport, pictures: Pictures) -> str:
     if not report.pairs:
         return ""
     lead = (
@@ -184,17 +158,24 @@ def _closest(report: CopyReport, pictures: _Pictures) -> str:
         rows = [(pair.generated, pair.train, _told(pair)) for pair in report.pairs]
         shown = table("The closest pairs", ("generated", "training", "how close"), rows)
         return section("pairs", "The closest pairs", shown, lead=escape(lead))
-    items = "".join(
-        _BESIDE
-        + pictures.figure(pair.generated_jpeg, pair.generated, "generated", _told(pair))
-        + pictures.figure(pair.train_jpeg, pair.train, "training", "its mirror image" if pair.mirrored else "training")
-        + "</li>"
+    figures = [
+        figure
         for pair in report.pairs
-    )
-    return section("pairs", "The closest pairs", f'<ul class="pictures">{items}</ul>', lead=escape(lead))
+        for figure in (
+            _figure(pictures, pair.generated_jpeg, pair.generated, "generated", _told(pair)),
+            _figure(
+                pictures, pair.train_jpeg, pair.train, "training", "its mirror image" if pair.mirrored else "training"
+            ),
+        )
+    ]
+    return section("pairs", "The closest pairs", in_pairs(figures), lead=escape(lead))
 
 
-def _duplicates(report: CopyReport, pictures: _Pictures) -> str:
+def _figure(pictures: Pictures, jpeg: bytes | None, file_name: str, side: str, caption: str) -> str:
+    return pictures.figure(jpeg, file_name, caption, f"{side}: {bounded(file_name)}")
+
+
+def _duplicates(report: CopyReport, pictures: Pictures) -> str:
     shown = [_duplicates_of(entry, pictures) for entry in report.duplicates.values() if entry.pairs]
     if not report.duplicates:
         return ""
@@ -202,27 +183,22 @@ def _duplicates(report: CopyReport, pictures: _Pictures) -> str:
     return section("duplicates", "Images that occur twice", content)
 
 
-def _duplicates_of(entry: Duplicates, pictures: _Pictures) -> str:
-    items = "".join(_duplicate(pair, pictures) for pair in entry.pairs)
+def _duplicates_of(entry: Duplicates, pictures: Pictures) -> str:
+    figures = [figure for pair in entry.pairs for figure in _duplicate(pair, pictures)]
     total = entry.num_exact + entry.num_near
     first = f" The first {count(len(entry.pairs))} are shown." if total > len(entry.pairs) else ""
     told = (
         f"{counted(entry.num_exact, 'pair')} with the same bytes, {count(entry.num_near)} showing the same picture; "
         f"{100 * entry.share:.2g} % of {counted(entry.num_images, 'image')} affected.{first}"
     )
-    return (
-        f'<div class="gallery"><h3>{escape(_TITLES[entry.key])}</h3><p>{escape(told)}</p>'
-        f'<ul class="pictures">{items}</ul></div>'
-    )
+    return f'<div class="gallery"><h3>{escape(_TITLES[entry.key])}</h3><p>{escape(told)}</p>{in_pairs(figures)}</div>'
 
 
-def _duplicate(pair: DuplicatePair, pictures: _Pictures) -> str:
+def _duplicate(pair: DuplicatePair, pictures: Pictures) -> tuple[str, str]:
     caption = "same bytes" if pair.exact else f"correlation {pair.likeness:.4f}"
     return (
-        _BESIDE
-        + pictures.figure(pair.first_jpeg, pair.first, "first", caption)
-        + pictures.figure(pair.second_jpeg, pair.second, "second", caption)
-        + "</li>"
+        _figure(pictures, pair.first_jpeg, pair.first, "first", caption),
+        _figure(pictures, pair.second_jpeg, pair.second, "second", caption),
     )
 
 

@@ -60,15 +60,13 @@ def _plane(report: Report) -> str:
         "The upper right corner is the ideal: faithful and diverse. The words in the other corners name directions, "
         "not grades. On the dashed line, fidelity equals diversity."
     )
-    return _figure("Where the generated images stand", drawing, lines, f"{too_few(report)} {note}".strip())
+    return drawing_figure("Where the generated images stand", drawing, lines, f"{too_few(report)} {note}".strip())
 
 
 def _curve(report: Report, curve: Curve, key: str) -> str:
-    points = [
-        (x, y) for x, y in zip(curve.x, curve.y, strict=False) if x is not None and y is not None and _in_unit(x, y)
-    ]
-    if len(points) < 2 or len(points) < len(curve.x):
-        return ""  # not a curve in the unit square
+    points = unit_points(curve)
+    if not points:
+        return ""
     marks, lines = [], []
     if curve.key == "prd":
         for beta, shape, score_key, words in (
@@ -95,7 +93,7 @@ def _curve(report: Report, curve: Curve, key: str) -> str:
         f"equals {curve.x_label}."
     )
     note = f"{too_few(report)} {note}".strip()
-    return _figure(curve.title, drawing, lines, note, _points(curve, points))
+    return drawing_figure(curve.title, drawing, lines, note, _points(curve, points))
 
 
 def _points(curve: Curve, points: list[tuple[float, float]]) -> str:
@@ -107,7 +105,18 @@ def _points(curve: Curve, points: list[tuple[float, float]]) -> str:
     return details("The curve as a table", table(told, (curve.x_label, curve.y_label), cells))
 
 
-def _figure(title: str, drawing: str, lines: list[tuple[str, str]], note: str, more: str = "") -> str:
+def unit_points(curve: Curve | None) -> list[tuple[float, float]]:
+    """The points of a curve in the unit square; none where it is no such curve."""
+    if curve is None:
+        return []
+    points = [
+        (x, y) for x, y in zip(curve.x, curve.y, strict=False) if x is not None and y is not None and _in_unit(x, y)
+    ]
+    return points if len(points) > 1 and len(points) == len(curve.x) else []
+
+
+def drawing_figure(title: str, drawing: str, lines: list[tuple[str, str]], note: str, more: str = "") -> str:
+    """A drawing with its legend, (mark, text) each, and a note; ``more`` is finished HTML."""
     legend = "".join(f"<li>{mark}<span>{escape(text)}</span></li>" for mark, text in lines)
     return (
         f'<figure class="drawing"><h3>{escape(title)}</h3>{drawing}<figcaption>'

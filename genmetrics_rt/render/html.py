@@ -1,7 +1,13 @@
-"""A report as one self-contained HTML page: no script, no external request, readable on paper and on a phone."""
+"""A report as one self-contained HTML page: no script, no external request, readable on paper and on a phone.
+
+Or as a fragment to stand inside somebody else's page: the same sections in one ``<div class="genmetrics">`` with its
+own style, made from the same style sheet.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -17,11 +23,36 @@ from genmetrics_rt.report import Report, Score
 # Nothing may load, run, or be sent: even a file name that broke out of its place could do no harm.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
+# What stands before our rules in a fragment. "not(#_)" holds for every element and counts like an id, so that ours win
+# against a host's classes. Drawings keep their attributes, which "revert" would take for a host's styles.
+_FRAME = """.genmetrics:not(#_) {
+  all: initial;
+  display: block;
+  box-sizing: border-box;
+  width: 100%;
+  padding: 1rem;
+  container-type: inline-size;
+  :where(:not(svg, svg *)) { all: revert; }
+  :where(svg) { margin: 0; padding: 0; border: 0; background: none; }
+  :where(svg *) { font: inherit; letter-spacing: inherit; text-transform: none; text-decoration: none; }
+  *::before, *::after { content: none; }
+"""
+_REWRITTEN = (
+    (r"/\*.*?\*/\n*", ""),
+    (r"(?m)^ *(?:main|footer|@page)\b[^{]*\{[^}]*\}\n", ""),  # of a page alone
+    # Not the system but the host decides between light and dark; paper is light whatever the host.
+    (r"@media \(prefers-color-scheme: dark\) \{\s*:root", "@media screen {\n  &:is(.dark *)"),
+    (r"(?m)^( *)(?::root|html|body) \{", r"\1& {"),
+    # Widths are those of the div, not of the window.
+    (r"@media \((min|max)-width", r"@container (\1-width"),
+    (r"(?<=\d)vw\b", "cqw"),
+)
+
 _WIDE = 8  # characters of the leading number that fit in large type
 
 
-def render_html(report: Report) -> str:
-    """The page as text, at most 3 MB. Everything in it is escaped; it needs nothing but itself."""
+def render_html(report: Report, *, fragment: bool = False) -> str:
+    """The page or the fragment as text, at most 3 MB. Everything in it is escaped; it needs nothing but itself."""
     title = f"{shorten(prose(report.generated.source), 80)} against {shorten(prose(report.reference.source), 80)}"
     body = "".join(
         (
@@ -37,11 +68,13 @@ def render_html(report: Report) -> str:
             sections.provenance(report),
         )
     )
-    return page(title, body, report.version)
+    return page(title, body, report.version, fragment=fragment)
 
 
-def page(title: str, body: str, version: str) -> str:
-    """The page around a body of escaped markup: our style and policy, nothing from elsewhere."""
+def page(title: str, body: str, version: str, *, fragment: bool = False) -> str:
+    """The page around a body of escaped markup: our style and policy, nothing from elsewhere; or the fragment."""
+    if fragment:
+        return _fragment(body)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -57,6 +90,35 @@ def page(title: str, body: str, version: str) -> str:
 @cache
 def _style() -> str:
     return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+
+def _fragment(body: str) -> str:
+    """The body for another page: headings one level lower, below the host's own h1; ids that are nobody else's.
+
+    Whatever came from outside is escaped, so that every ``<h2`` and every ``id="`` in the body is ours.
+    """
+    prefix = f"genmetrics-{hashlib.sha256(body.encode()).hexdigest()[:8]}-"
+    body = re.sub(r"(</?h)([1-4])\b", _one_lower, body)
+    body = re.sub(r'( id="| href="#)(?=[^"])', rf"\g<1>{prefix}", body)
+    body = re.sub(
+        ' aria-labelledby="([^"]*)"',
+        lambda found: f' aria-labelledby="{" ".join(prefix + entry for entry in found[1].split())}"',
+        body,
+    )
+    return f'<div class="genmetrics" lang="en">\n<style>\n{_fragment_style()}</style>\n{body}</div>\n'
+
+
+def _one_lower(found: re.Match[str]) -> str:
+    return f"{found[1]}{int(found[2]) + 1}"
+
+
+@cache
+def _fragment_style() -> str:
+    """The style sheet nested in our div, so that no rule of it reaches anything outside."""
+    style = _style()
+    for pattern, replacement in _REWRITTEN:
+        style = re.sub(pattern, replacement, style, flags=re.S)
+    return _FRAME + re.sub(r"\b(h)([1-4])\b", _one_lower, style) + "}\n"
 
 
 def _header(report: Report) -> str:

@@ -43,15 +43,16 @@ def ladder_drawing(scale: LadderScale) -> str:
     ends += [*values, *own, *((scale.floor.low, scale.floor.high) if scale.floor else ())]
     is_distance = scale.key in ("fd", "fid", "kid", "sfid", "rbf")
     upward = value_axis(values, ends, is_distance=is_distance, bottom=_BOTTOM, top=_TOP)
+    key = escape(scale.key)  # a report may come from a file
     told = "; ".join(
         f"{damage.title}: " + ", ".join(f"{rung.label} {number(rung.value)}" for rung in damage.rungs)
         for damage in scale.damages
     )
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-labelledby="ladder-{scale.key}-title ladder-{scale.key}-description">',
-        f'<title id="ladder-{scale.key}-title">{escape(scale.title)} on the ladder of damages</title>',
-        f'<desc id="ladder-{scale.key}-description">{escape(f"Value {number(scale.value)}. {told}.")}</desc>',
+        f'aria-labelledby="ladder-{key}-title ladder-{key}-description">',
+        f'<title id="ladder-{key}-title">{escape(scale.title)} on the ladder of damages</title>',
+        f'<desc id="ladder-{key}-description">{escape(f"Value {number(scale.value)}. {told}.")}</desc>',
     ]
     for tick in upward.ticks:
         y = upward.place(tick)

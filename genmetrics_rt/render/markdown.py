@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import prose, shorten, visible
 from genmetrics_rt.render.numbers import count, counted, duration
+from genmetrics_rt.render.pictures import PAIRED
 from genmetrics_rt.render.reading import read
 from genmetrics_rt.report import Finding, Gallery, Report, Score
 
@@ -70,8 +71,10 @@ def _finding(entry: Finding) -> str:
 
 
 def _pictures(gallery: Gallery) -> str:
-    named = (f"{_code(entry.name, _NAME)} ({_escape(entry.caption)})" for entry in gallery.thumbnails[:_PICTURES])
-    return f"{_escape(gallery.title)}: {', '.join(named)}"
+    named = [f"{_code(entry.name, _NAME)} ({_escape(entry.caption)})" for entry in gallery.thumbnails]
+    if gallery.key in PAIRED:
+        named = [" beside ".join(named[start : start + 2]) for start in range(0, len(named), 2)]
+    return f"{_escape(gallery.title)}: {', '.join(named[:_PICTURES])}"
 
 
 def _table(rows: Iterable[Sequence[str]], space: str) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-
 from genmetrics_rt.render import words
 from genmetrics_rt.render.markup import code, commands, definitions, details, escape, name, section
-from genmetrics_rt.render.names import bounded, prose, shorten
-from genmetrics_rt.render.numbers import count, counted, duration, memory, number, rate
+from genmetrics_rt.render.names import prose, shorten
+from genmetrics_rt.render.numbers import count, counted, duration, memory, rate
+from genmetrics_rt.render.pictures import Pictures, single
 from genmetrics_rt.render.reading import read
-from genmetrics_rt.report import Finding, Gallery, Report, SideSummary, Thumbnail
+from genmetrics_rt.report import Finding, Report, SideSummary
 
-PICTURE_BYTES = 1_500_000  # of JPEG on one page; in base64 a third more, which leaves 1 MB for everything else
 _OPEN = 5  # so many skipped files are listed without a click
-_CAPTION_NAME = 64  # characters
-_LIST_NAME = 90
+_LIST_NAME = 90  # characters
 
 
 def findings(report: Report) -> str:
@@ -27,50 +24,22 @@ def findings(report: Report) -> str:
 def finding(entry: Finding) -> str:
     """One finding: the claim, the evidence with its pictures, and what to do."""
     severity = words.severity(entry)
-    figures = "".join(f"<li>{_thumbnail(thumbnail, fits=True)}</li>" for thumbnail in entry.pictures)
+    pictures = Pictures()
+    figures = [pictures.thumbnail(thumbnail) for thumbnail in entry.pictures]
     return (
         f'<article class="finding {severity}"><h3><span class="badge">{words.SEVERITIES[severity]}</span> '
         f"{escape(entry.claim)}</h3>"
         + definitions((("Evidence", escape(entry.evidence)), ("What to do", commands(entry.advice))))
-        + (f'<ul class="pictures">{figures}</ul>' if figures else "")
+        + (single(figures) if figures else "")
         + "</article>"
     )
 
 
 def galleries(report: Report) -> str:
     """The images a person should look at, each with its name and number."""
-    left, shown = PICTURE_BYTES, []
-    for gallery in report.galleries:
-        figures = []
-        for thumbnail in gallery.thumbnails:
-            size = len(thumbnail.jpeg or b"")
-            figures.append(_thumbnail(thumbnail, fits=size <= left))
-            left -= size if size <= left else 0
-        shown.append(_gallery(gallery, figures))
-    return section("images", "Images to look at", "".join(shown)) if shown else ""
-
-
-def _gallery(gallery: Gallery, figures: list[str]) -> str:
-    items = "".join(f"<li>{figure}</li>" for figure in figures)
-    return (
-        f'<div class="gallery"><h3>{escape(gallery.title)}</h3><p>{escape(gallery.explanation)}</p>'
-        f'<ul class="pictures">{items}</ul></div>'
-    )
-
-
-def _thumbnail(thumbnail: Thumbnail, *, fits: bool) -> str:
-    caption = thumbnail.caption or number(thumbnail.value)
-    if thumbnail.jpeg and fits:
-        source = base64.b64encode(thumbnail.jpeg).decode("ascii")
-        alternative = escape(f"{bounded(thumbnail.name)}, {caption}")
-        picture = f'<img src="data:image/jpeg;base64,{source}" alt="{alternative}">'
-    else:
-        why = "left out to keep this page small" if thumbnail.jpeg else "cannot be read again"
-        picture = f'<div class="no-picture">{why}</div>'
-    return (
-        f'<figure>{picture}<figcaption><span class="file">{name(thumbnail.name, _CAPTION_NAME)}</span>'
-        f'<span class="figure">{escape(caption)}</span></figcaption></figure>'
-    )
+    pictures = Pictures()
+    shown = "".join(pictures.gallery(gallery) for gallery in report.galleries)
+    return section("images", "Images to look at", shown) if shown else ""
 
 
 def sides(report: Report) -> str:
@@ -118,7 +87,7 @@ def quoting(report: Report) -> str:
         '<div class="quotation"><p>To quote the leading number, with what others need to compare it:</p>'
         f'<p class="quote">{escape(words.citation(report, read(report).lead))}</p></div>'
     )
-    return section("quoting", "Comparing and quoting", content)
+    return section("quoting", "Comparing and quoting", f'<div class="comparable">{content}</div>')
 
 
 def provenance(report: Report) -> str:

@@ -1,11 +1,13 @@
 """Our own drawings, as inline SVG: the precision–recall curve, and the plane of fidelity over diversity.
 
-Shapes carry the meaning (circle, square, diamond; filled is measured, hollow is ideal), colour only repeats it.
+Shapes carry the meaning (circle, square, diamond; filled is measured, hollow is ideal), colour only repeats it. Where
+several reports share a drawing, each has a `Look` of its own: shape, filling and dash.
 Colours come from the page's style sheet. Coordinates are in pixels of a drawing 340 wide.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +21,47 @@ _NEAR = 1.0  # pixels: points of a curve closer than this are drawn once
 
 
 @dataclass(frozen=True)
+class Look:
+    """How one of several reports is drawn; ``hue`` is 0, 1 or 2 of the style sheet."""
+
+    shape: str
+    hollow: bool
+    dash: str  # of SVG; empty: a line without gaps
+    hue: int
+
+
+# No two alike in shape and filling, nor in dash, so that no drawing needs its colours.
+LOOKS = (
+    Look("circle", False, "", 0),
+    Look("square", False, "8 6", 1),
+    Look("diamond", False, "0.1 5", 2),
+    Look("triangle", False, "12 5 0.1 5", 0),
+    Look("circle", True, "3 6", 1),
+    Look("square", True, "18 6", 2),
+    Look("diamond", True, "12 5 0.1 5 0.1 5", 0),
+    Look("triangle", True, "6 5 0.1 5", 1),
+)
+
+
+@dataclass(frozen=True)
 class Mark:
-    """A point with a shape: "circle", "square" or "diamond"."""
+    """A point with a shape: "circle", "square", "diamond" or "triangle"."""
 
     shape: str
     x: float
     y: float
     hollow: bool = False
+    hue: int = 0
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One of several curves in a plot."""
+
+    points: Sequence[tuple[float, float]]
+    look: Look
 
 
 def unit_plot(
@@ -36,10 +72,11 @@ def unit_plot(
     x_label: str,
     y_label: str,
     line: Sequence[tuple[float, float]] = (),
+    lines: Sequence[Line] = (),
     marks: Sequence[Mark] = (),
     corners: Sequence[str] = (),
 ) -> str:
-    """A square plot with both axes from 0 to 1: a line, marks, and words in the four corners.
+    """A square plot with both axes from 0 to 1: a line or several, marks, and words in the four corners.
 
     ``corners``: top left, top right, bottom left, bottom right. A mark beyond 1 is drawn on the edge with an arrow.
     """
@@ -54,16 +91,25 @@ def unit_plot(
     ]
     if line:
         parts += _line(line)
+    parts += [_dashed(entry) for entry in lines]
+    for place, entry in enumerate(lines):
+        marks = [*marks, *_along(entry, (place + 1) / (len(lines) + 1))]
+    parts += [_interval(mark) for mark in marks if mark.x_interval or mark.y_interval]
     parts += [_mark(mark) for mark in marks]
     return "".join([*parts, "</svg>"])
 
 
-def legend_mark(shape: str, *, hollow: bool = False) -> str:
+def legend_mark(shape: str, *, hollow: bool = False, hue: int = 0) -> str:
     """The mark as it stands in the plot, for a line of the caption."""
-    style = "mark hollow" if hollow else "mark"
+    drawn = _hued(_drawn(shape, 7, 7, hollow=hollow), hue)
+    return f'<svg class="legend" viewBox="0 0 14 14" aria-hidden="true">{drawn}</svg>'
+
+
+def legend_line(look: Look) -> str:
+    """The line with its mark, for a line of the caption."""
     return (
-        f'<svg class="legend" viewBox="0 0 14 14" aria-hidden="true"><path class="{style}" '
-        f'd="{_SHAPES[shape](7, 7)}"/></svg>'
+        f'<svg class="legend long" viewBox="0 0 38 14" aria-hidden="true"><g class="hue-{look.hue}">'
+        f'<path class="line"{_dashes(look)} d="M1 7H37"/>{_drawn(look.shape, 19, 7, hollow=look.hollow)}</g></svg>'
     )
 
 
@@ -143,25 +189,69 @@ def _corners(words: Sequence[str], marks: Sequence[Mark]) -> list[str]:
 
 
 def _line(points: Sequence[tuple[float, float]]) -> list[str]:
-    placed = [(_x(x), _y(y)) for x, y in points]
-    kept = placed[:1]
-    for point in placed[1:-1]:
-        if math.dist(point, kept[-1]) >= _NEAR:
-            kept.append(point)
-    kept += placed[-1:]
+    kept = _thinned(points)
     steps = "L".join(f"{x} {y}" for x, y in kept)
     start, end = kept[0], kept[-1]
     area = f"M{start[0]} {_y(0)}L{steps}L{end[0]} {_y(0)}Z"
     return [f'<path class="area" d="{area}"/>', f'<path class="line" d="M{steps}"/>']
 
 
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """In pixels, without points that nobody could tell from the one before."""
+    placed = [(_x(x), _y(y)) for x, y in points]
+    kept = placed[:1]
+    for point in placed[1:-1]:
+        if math.dist(point, kept[-1]) >= _NEAR:
+            kept.append(point)
+    return kept + placed[-1:]
+
+
 def _mark(mark: Mark) -> str:
     x, y = _x(mark.x), _y(mark.y)
-    style = "mark hollow" if mark.hollow else "mark"
-    drawn = f'<path class="{style}" d="{_SHAPES[mark.shape](x, y)}"/>'
+    drawn = _drawn(mark.shape, x, y, hollow=mark.hollow)
     if mark.y > 1:
         drawn += f'<path class="beyond" d="M{x} {y - 9}V{y - 19}M{x - 4} {y - 15}L{x} {y - 19}L{x + 4} {y - 15}"/>'
-    return drawn
+    return _hued(drawn, mark.hue)
+
+
+def _drawn(shape: str, x: float, y: float, *, hollow: bool) -> str:
+    return f'<path class="{"mark hollow" if hollow else "mark"}" d="{_SHAPES[shape](x, y)}"/>'
+
+
+def _hued(drawn: str, hue: int) -> str:
+    return f'<g class="hue-{hue}">{drawn}</g>' if hue else drawn
+
+
+def _interval(mark: Mark) -> str:
+    """Strokes through a mark as far as its intervals reach."""
+    x, y = _x(mark.x), _y(mark.y)
+    d = ""
+    if mark.x_interval:
+        d += f"M{_x(mark.x_interval[0])} {y}H{_x(mark.x_interval[1])}"
+    if mark.y_interval:
+        d += f"M{x} {_y(mark.y_interval[0])}V{_y(mark.y_interval[1])}"
+    return _hued(f'<path class="beyond" d="{d}"/>', mark.hue)
+
+
+def _dashed(line: Line) -> str:
+    steps = "L".join(f"{x} {y}" for x, y in _thinned(line.points))
+    return _hued(f'<path class="line"{_dashes(line.look)} d="M{steps}"/>', line.look.hue)
+
+
+def _dashes(look: Look) -> str:
+    return f' stroke-dasharray="{look.dash}"' if look.dash else ""
+
+
+def _along(line: Line, shift: float) -> list[Mark]:
+    """Three marks along a curve; ``shift`` (0 to 1) keeps those of curves that run together apart."""
+    steps = [math.dist(one, other) for one, other in itertools.pairwise(line.points)]
+    walked = [0.0, *itertools.accumulate(steps)]
+    found = []
+    for third in range(3):
+        wanted = walked[-1] * (third + shift) / 3
+        x, y = line.points[min(range(len(walked)), key=lambda place: abs(walked[place] - wanted))]
+        found.append(Mark(line.look.shape, x, y, line.look.hollow, line.look.hue))
+    return found
 
 
 def _circle(x: float, y: float) -> str:
@@ -176,4 +266,8 @@ def _diamond(x: float, y: float) -> str:
     return f"M{x:g} {y - 6.5:g}l6.5 6.5l-6.5 6.5l-6.5 -6.5Z"
 
 
-_SHAPES = {"circle": _circle, "square": _square, "diamond": _diamond}
+def _triangle(x: float, y: float) -> str:
+    return f"M{x:g} {y - 6.2:g}l6.2 10.6h-12.4Z"
+
+
+_SHAPES = {"circle": _circle, "square": _square, "diamond": _diamond, "triangle": _triangle}

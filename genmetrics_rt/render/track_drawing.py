@@ -56,8 +56,9 @@ def track_page(
     fingerprint: str,
     created: str,
     version: str,
+    fragment: bool = False,
 ) -> str:
-    """A complete page: what was scored, a curve for each score with its verdict, and all numbers in a table."""
+    """A page or a fragment: what was scored, a curve for each score with its verdict, and all numbers in a table."""
     about = "".join(f"<p>{escape(f'{label}: {text}' if label else text)}</p>" for label, text in facts)
     legend = ""
     if any(panel.told_apart for panel in panels):
@@ -87,7 +88,7 @@ def track_page(
             ),
         )
     )
-    return page(title, body, version)
+    return page(title, body, version, fragment=fragment)
 
 
 def curve_drawing(panel: Panel) -> str:
@@ -98,12 +99,13 @@ def curve_drawing(panel: Panel) -> str:
         [point.value for point in panel.points], ends, is_distance=panel.is_distance, bottom=_BOTTOM, top=_TOP
     )
     placed = [(across.place(point.step), upward.place(point.value)) for point in panel.points]
+    key = escape(panel.key)
     told = "; ".join(f"step {count(point.step)} {plain_number(point.value)}" for point in panel.points)
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-labelledby="{panel.key}-title {panel.key}-description">',
-        f'<title id="{panel.key}-title">{escape(panel.title)}</title>',
-        f'<desc id="{panel.key}-description">{escape(f"{panel.direction}. {told}.")}</desc>',
+        f'aria-labelledby="{key}-title {key}-description">',
+        f'<title id="{key}-title">{escape(panel.title)}</title>',
+        f'<desc id="{key}-description">{escape(f"{panel.direction}. {told}.")}</desc>',
     ]
     for tick in across.ticks:
         x = across.place(tick)
