@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.kernels import Kernels, load_kernels
     from genmetrics_rt.manifest import Manifest, Protocol
     from genmetrics_rt.manifold import Manifold
+    from genmetrics_rt.metrics.adversarial import DiscriminatorStatistics, discriminator_statistics, gan_losses
     from genmetrics_rt.metrics.alpha_precision import alpha_precision
     from genmetrics_rt.metrics.density_coverage import density_coverage, expected_coverage
     from genmetrics_rt.metrics.extrapolation import frechet_infinity, inception_score_infinity
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.statistics import FeatureStatistics
     from genmetrics_rt.statistics_files import StatisticsFile, read_statistics
     from genmetrics_rt.tracking import Track, track
+    from genmetrics_rt.training_log import TrainingLog, read_training_log
 
 # Public name → the module that defines it.
 _HOMES = {
@@ -106,6 +108,9 @@ _HOMES = {
     "Kernels": "kernels",
     "load_kernels": "kernels",
     "Manifold": "manifold",
+    "DiscriminatorStatistics": "metrics.adversarial",
+    "discriminator_statistics": "metrics.adversarial",
+    "gan_losses": "metrics.adversarial",
     "alpha_precision": "metrics.alpha_precision",
     "frechet_infinity": "metrics.extrapolation",
     "inception_score_infinity": "metrics.extrapolation",
@@ -150,6 +155,8 @@ _HOMES = {
     "read_statistics": "statistics_files",
     "Track": "tracking",
     "track": "tracking",
+    "TrainingLog": "training_log",
+    "read_training_log": "training_log",
 }
 
 __all__ = [
@@ -161,6 +168,7 @@ __all__ = [
     "DamagedBundle",
     "DeviceUnavailable",
     "Difference",
+    "DiscriminatorStatistics",
     "EmptySide",
     "Evaluation",
     "Explanation",
@@ -189,6 +197,7 @@ __all__ = [
     "StatisticsFile",
     "TooFewImages",
     "Track",
+    "TrainingLog",
     "UnknownMetric",
     "UnreadableInput",
     "__version__",
@@ -198,6 +207,7 @@ __all__ = [
     "compare",
     "ct_score",
     "density_coverage",
+    "discriminator_statistics",
     "evaluate",
     "evaluate_by_class",
     "expected_coverage",
@@ -209,6 +219,7 @@ __all__ = [
     "fld",
     "frechet_distance",
     "frechet_infinity",
+    "gan_losses",
     "inception_score",
     "inception_score_infinity",
     "kernel_distance",
@@ -229,6 +240,7 @@ __all__ = [
     "protocol_matrix",
     "rbf_distance",
     "read_statistics",
+    "read_training_log",
     "realism",
     "track",
     "vendi_from_similarity",

@@ -120,11 +120,13 @@ def evaluate(
     ] = False,
     training_log: Annotated[
         str | None,
-        typer.Option("--training-log", help="CSV of discriminator outputs: findings about the training too."),
+        typer.Option(
+            "--training-log", help="CSV or JSON lines of discriminator outputs: findings about the training too."
+        ),
     ] = None,
     likelihoods: Annotated[
         str | None,
-        typer.Option("--likelihoods", help="CSV of log-likelihoods of both sides: whether they mislead."),
+        typer.Option("--likelihoods", help="CSV or JSON lines of log-likelihoods of both sides: whether they mislead."),
     ] = None,
     no_cache: NoCache = False,
     strict: Strict = False,

@@ -15,7 +15,6 @@ from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.diagnosis.evidence import Evidence
 from genmetrics_rt.diagnosis.likelihoods import Likelihoods, read_likelihoods
 from genmetrics_rt.diagnosis.rules import diagnose
-from genmetrics_rt.diagnosis.training import TrainingLog, read_training_log
 from genmetrics_rt.diagnosis.traits import Traits, traits_of
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import ProgressCallback
@@ -30,6 +29,7 @@ from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, Finding, LadderScale, Report, Runtime, SideSummary
 from genmetrics_rt.scoring import Space, choose_metrics, report_fingerprint, score, settings_for
 from genmetrics_rt.sides import FeatureRows, open_side
+from genmetrics_rt.training_log import TrainingLog, read_training_log
 from genmetrics_rt.version import __version__
 
 
@@ -84,7 +84,7 @@ def evaluate(
         Say to which known damage of the reference (blur, noise, JPEG, modes left out) each score corresponds. Runs the
         network on damaged reference images, once for each reference: about ten times as many as there are.
     training_log
-        A CSV of discriminator outputs (`genmetrics_rt.diagnosis.training`): findings about the training too.
+        CSV or JSON lines of discriminator outputs (`read_training_log`): findings about the training too.
     likelihoods
         A CSV of log-likelihoods (`genmetrics_rt.diagnosis.likelihoods`): whether they mislead.
     num_images

@@ -17,12 +17,13 @@ from genmetrics_rt.calibration.floor import Floor
 from genmetrics_rt.diagnosis.evidence import Evidence
 from genmetrics_rt.diagnosis.likelihoods import Likelihoods, read_likelihoods
 from genmetrics_rt.diagnosis.rules import RULES, diagnose
-from genmetrics_rt.diagnosis.training import StepStatistics, TrainingLog, read_training_log
 from genmetrics_rt.features import Features
+from genmetrics_rt.metrics.adversarial import DiscriminatorStatistics
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.report import Finding, Score
 from genmetrics_rt.scoring import settings_for
 from genmetrics_rt.sides import EXAMPLES
+from genmetrics_rt.training_log import TrainingLog, read_training_log
 from tests import faults
 from tests.faults import OF_NUMBERS, ON_COLOUR, ON_DIGITS, Fault
 
@@ -194,10 +195,10 @@ def _log(accuracies: list[float], *, recall: float | None = None, pictures: int 
     steps = []
     for step, accuracy in enumerate(accuracies):
         right = round(accuracy * pictures)
-        steps.append(StepStatistics(step, right, pictures - right, pictures - right, right))
+        steps.append(DiscriminatorStatistics(step, right, pictures - right, pictures - right, right))
     if recall is not None:  # few real pictures among many generated ones: nearly all are told right all the same
         taken = round(recall * 25)
-        steps = [StepStatistics(step, taken, 25 - taken, 0, 1225) for step in range(len(accuracies))]
+        steps = [DiscriminatorStatistics(step, taken, 25 - taken, 0, 1225) for step in range(len(accuracies))]
     return TrainingLog(tuple(steps))
 
 
@@ -324,7 +325,7 @@ def test_likelihoods_come_from_a_file(tmp_path: Path) -> None:
     assert (found.of_reference.tolist(), found.of_generated.tolist()) == ([-3.5, -4.0], [-1.0])
     for text, message in (
         ("reference_log_likelihood\n1\n", "no column generated_log_likelihood"),
-        ("reference_log_likelihood,generated_log_likelihood\n1,two\n", "could not convert"),
+        ("reference_log_likelihood,generated_log_likelihood\n1,two\n", "'two' as generated_log_likelihood"),
         ("reference_log_likelihood,generated_log_likelihood\n1,\n", "no generated_log_likelihood"),
         ("reference_log_likelihood,generated_log_likelihood\nnan,1\n", "no number"),
     ):

@@ -1,4 +1,4 @@
-"""Traits of files and pixels, and the discriminator along a training."""
+"""Traits of files and pixels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genmetrics_rt.diagnosis.training import (
-    TrainingLog,
-    discriminator_statistics,
-    num_swings,
-    read_training_log,
-)
 from genmetrics_rt.diagnosis.traits import (
     _STANDARD,
     alike_in_size,
@@ -23,9 +17,8 @@ from genmetrics_rt.diagnosis.traits import (
     quality_of,
     traits_of,
 )
-from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.images import open_images
-from genmetrics_rt.sides import EXAMPLES, open_side
+from genmetrics_rt.sides import open_side
 from tests import makers
 
 
@@ -137,82 +130,3 @@ def test_generators_have_traits(tiny_generator: Path) -> None:
     assert traits.num_images == 12
     assert set(traits.formats) == {"pixels"}
     assert traits.grey_share < 1
-
-
-# Discriminator
-
-
-def test_confusion_by_hand() -> None:
-    """Spec §4.25, as logits around a threshold of 0: TP 2, FN 1, FP 1, TN 2, all 2/3, and AUC 7.5/9."""
-    found = discriminator_statistics(np.array([0.9, 0.8, 0.4]) - 0.5, np.array([0.7, 0.4, 0.1]) - 0.5)
-    counts = (found.real_as_real, found.real_as_generated, found.generated_as_real, found.generated_as_generated)
-    assert counts == (2, 1, 1, 2)
-    for value in (found.accuracy, found.precision, found.recall, found.f1, found.specificity, found.balanced_accuracy):
-        assert value == pytest.approx(2 / 3)
-    assert found.auc == pytest.approx(0.8333333333, abs=1e-10)
-
-
-def test_equal_logits_have_an_auc_of_one_half_and_zero_counts_as_generated() -> None:
-    found = discriminator_statistics([0.0, 0.0], [0.0])
-    assert found.auc == 0.5
-    assert (found.recall, found.specificity, found.precision, found.f1) == (0, 1, 0, 0)
-
-
-def test_swings_by_hand() -> None:
-    """Up by 0.3, down by 0.3, up by 0.3: two turns. A drift and small ripples have none."""
-    assert num_swings(np.array([0.5, 0.8, 0.5, 0.8]), 0.2) == 2
-    assert num_swings(np.array([0.5, 0.65, 0.8, 0.65, 0.5]), 0.2) == 1
-    assert num_swings(np.linspace(0.5, 1, 20), 0.2) == 0
-    assert num_swings(np.array([0.7, 0.8] * 10), 0.2) == 0
-
-
-def test_the_shipped_log_reads() -> None:
-    """examples/README.md: 100 training, 100 held-out and 100 generated pictures at each of 34 steps."""
-    log = read_training_log(EXAMPLES / "digits-gan-training.csv")
-    assert [log.steps[0].step, log.steps[1].step, log.steps[-1].step, len(log.steps)] == [0, 100, 8000, 34]
-    assert all(entry.num_pictures == 200 for entry in log.steps)
-    rows = np.genfromtxt(EXAMPLES / "digits-gan-training.csv", delimiter=",", names=True)
-    rows = rows[rows["step"] == 8000]
-    right = (rows["real_logit"] > 0).sum() + (rows["generated_logit"] <= 0).sum()
-    assert log.steps[-1].accuracy == right / 200
-    assert log.steps[-1].held_out_recall == (rows["held_out_logit"] > 0).mean()
-    assert len(log.last) == 8
-
-
-def test_unequal_numbers_and_order_of_steps(tmp_path: Path) -> None:
-    path = tmp_path / "log.csv"
-    path.write_text("step,real_logit,generated_logit\n20,1,-1\n10,1,-1\n10,,2\n")
-    log = read_training_log(path)
-    assert [entry.step for entry in log.steps] == [10, 20]
-    assert log.steps[0].accuracy == pytest.approx(2 / 3)
-    assert log.last_held_out_recall is None
-
-
-@pytest.mark.parametrize(
-    ("text", "meaning"),
-    [
-        ("", "no column"),
-        ("step,loss\n1,2\n", "no column real_logit, generated_logit"),
-        ("step,real_logit,generated_logit\n", "no step"),
-        ("step,real_logit,generated_logit\n1,good,2\n", "no training log"),
-        ("step,real_logit,generated_logit\n1.5,1,2\n", "no training log"),
-        ("step,real_logit,generated_logit\n1,nan,2\n", "diverged"),
-        ("step,real_logit,generated_logit\n1,1,\n", "each needs one"),
-        ("step,real_logit,generated_logit\n1,1,2\n1,\x00,2\n", "no training log"),
-    ],
-)
-def test_a_bad_log_is_refused_with_a_reason(tmp_path: Path, text: str, meaning: str) -> None:
-    path = tmp_path / "log.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=meaning):
-        read_training_log(path)
-
-
-def test_no_log_at_all(tmp_path: Path) -> None:
-    with pytest.raises(MissingInput):
-        read_training_log(tmp_path / "log.csv")
-    with pytest.raises(InputError):
-        TrainingLog(())
-    (tmp_path / "log.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UnreadableInput):
-        read_training_log(tmp_path / "log.csv")

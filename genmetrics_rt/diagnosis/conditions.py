@@ -10,8 +10,8 @@ import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.diagnosis.evidence import Copying, Evidence, Picture, Repeats
-from genmetrics_rt.diagnosis.training import GUESSING, HEALTHY, num_swings
 from genmetrics_rt.diagnosis.traits import MIN_TRAITS, Traits, alike_in_size
+from genmetrics_rt.training_log import Verdict
 
 # Of what a perfect model gets: below it, and below the floor's interval, a score is low.
 LOW = 0.85
@@ -21,14 +21,11 @@ FID_FAIR, FID_POOR = 50.0, 100.0
 IS_POOR, IS_HIGH = 3.0, 8.0
 MIN_FOR_FD = 2_000
 FAR = 0.2  # of the variance of the reference: a Fréchet distance above its floor by more is large
-SWING = 0.2  # of the discriminator's accuracy, between two turns
 # High frequencies over those of the reference: beside low fidelity, and so far off that they need no other witness.
 BLURRED, MUCH_BLURRED = 0.8, 0.65
 GRAINY, MUCH_GRAIN = 1.25, 1.6
 MANY_OFF = 0.25  # of the generated images, blurrier or grainier than nearly all of the reference
 MANY_REPEATS = 0.15  # of the generated images: near neighbours come in pairs, so their share scatters widely
-MANY_TURNS = 4  # of the discriminator's accuracy, from which training oscillates
-GAP_OF_HELD_OUT = 0.15  # of recall, between training and held-out pictures
 _SIGNIFICANT = 3.0  # standard errors
 
 
@@ -361,58 +358,27 @@ def _apart(first: FloatArray, second: FloatArray) -> bool:
 
 
 def discriminator_too_strong(evidence: Evidence) -> Facts | None:
-    log = evidence.training_log
-    if log is None or log.last_accuracy <= HEALTHY[1]:
-        return None
-    return Facts(_sentence([_accuracy(evidence)]))
+    return _as_judged("too_strong", evidence)
 
 
 def discriminator_guessing(evidence: Evidence) -> Facts | None:
-    log = evidence.training_log
-    if log is None:
-        return None
-    pictures = sum(entry.num_pictures for entry in log.last)
-    if log.last_accuracy > GUESSING + 2 * (0.25 / pictures) ** 0.5:
-        return None
-    return Facts(_sentence([_accuracy(evidence)]))
+    return _as_judged("guessing", evidence)
 
 
 def discriminator_oscillating(evidence: Evidence) -> Facts | None:
-    """Accuracy goes up and down again and again in the second half, by more than chance moves it."""
-    log = evidence.training_log
-    if log is None:
-        return None
-    later = log.accuracies[len(log.steps) // 2 :]
-    pictures = min(entry.num_pictures for entry in log.steps)
-    size = max(SWING, 4 * (2 * 0.25 / pictures) ** 0.5)
-    turns = num_swings(later, size)
-    if turns < MANY_TURNS:
-        return None
-    low, high = _percent(float(later.min())), _percent(float(later.max()))
-    moves = f"in the second half accuracy moves between {low} and {high}, and turns {turns} times"
-    return Facts(_sentence([moves]))
+    return _as_judged("oscillating", evidence)
 
 
 def discriminator_memorises(evidence: Evidence) -> Facts | None:
-    """Real pictures of the training set are taken for real far more often than others."""
-    log = evidence.training_log
-    if log is None or log.last_held_out_recall is None:
-        return None
-    if log.last_recall - log.last_held_out_recall < GAP_OF_HELD_OUT:
-        return None
-    taken = (
-        f"it takes {_percent(log.last_recall)} of the real pictures that it was trained on for real, and "
-        f"{_percent(log.last_held_out_recall)} of those that it was not"
-    )
-    return Facts(_sentence([taken]))
+    return _as_judged("memorising", evidence)
 
 
 def collapse_under_discriminator(evidence: Evidence) -> Facts | None:
     """Too strong a discriminator, a large distance, and images that look alike."""
-    log = evidence.training_log
-    if log is None or log.last_accuracy <= HEALTHY[1] or not far_off(evidence):
+    strong = _judged("too_strong", evidence)
+    if strong is None or not far_off(evidence):
         return None
-    parts = [_accuracy(evidence), _distance(evidence)]
+    parts = [strong.facts, _distance(evidence)]
     alike = low_variety(evidence)
     parts += [_against_floor(evidence, key) for key in ("coverage", "recall")] if alike else []
     if evidence.vendi and evidence.vendi[0] < 0.5 * evidence.vendi[1]:
@@ -422,17 +388,26 @@ def collapse_under_discriminator(evidence: Evidence) -> Facts | None:
 
 
 def accuracy_hides_recall(evidence: Evidence) -> Facts | None:
-    log = evidence.training_log
-    if log is None or log.last_accuracy < HEALTHY[1]:
-        return None
-    if log.last_recall < 0.5:
-        taken = f"yet only {_percent(log.last_recall)} of the real pictures are taken for real"
-        return Facts(_sentence([_accuracy(evidence), taken]))
+    """Of the discriminator itself, or a high accuracy beside images with a low recall."""
+    own = _as_judged("low_recall", evidence)
+    strong = _judged("too_strong", evidence)
+    if own is not None or strong is None:
+        return own
     recall = evidence.value("recall")
     if recall is None or recall >= 0.5 or (evidence.floor("recall") and not evidence.below_floor("recall", LOW)):
         return None
     reached = f"yet recall is {recall:.2f}: the images reach {_percent(recall)} of the reference"
-    return Facts(_sentence([_accuracy(evidence), reached]))
+    return Facts(_sentence([strong.facts, reached]))
+
+
+def _judged(key: str, evidence: Evidence) -> Verdict | None:
+    return None if evidence.training_log is None else evidence.training_log.judged(key)
+
+
+def _as_judged(key: str, evidence: Evidence) -> Facts | None:
+    """The facts of the log's own judgement, if it says so."""
+    verdict = _judged(key, evidence)
+    return None if verdict is None else Facts(_sentence([verdict.facts]))
 
 
 # Likelihood
@@ -499,15 +474,6 @@ def _distance(evidence: Evidence) -> str:
             perfect = f", a perfect model about {floor.value:.3g}" if floor and floor.value is not None else ""
             return f"{name} {value:.4g}{perfect}"
     return ""
-
-
-def _accuracy(evidence: Evidence) -> str:
-    log = evidence.training_log
-    assert log is not None
-    steps = (
-        f"step {log.last[0].step:,}" if len(log.last) == 1 else f"steps {log.last[0].step:,} to {log.last[-1].step:,}"
-    )
-    return f"the discriminator is right about {log.last_accuracy:.0%} of the pictures at {steps}".replace("%", " %")
 
 
 def _sentence(parts: Sequence[str]) -> str:

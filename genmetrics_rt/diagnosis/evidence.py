@@ -13,7 +13,6 @@ from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.calibration.floor import Floor
 from genmetrics_rt.clustering import kmeans
 from genmetrics_rt.diagnosis.likelihoods import Likelihoods
-from genmetrics_rt.diagnosis.training import TrainingLog
 from genmetrics_rt.diagnosis.traits import MIN_TRAITS, Traits, alike_in_size
 from genmetrics_rt.distances import IntArray, PointSet, first_equal, squared_radii
 from genmetrics_rt.manifold import Manifold
@@ -23,6 +22,7 @@ from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_score
 from genmetrics_rt.render.names import shorten
 from genmetrics_rt.report import Score
 from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.training_log import TrainingLog
 
 MAX_ROWS = 5_000  # a side, for what only a diagnosis measures
 MIN_ROWS = 40  # a side, below which nothing is said of clusters or copies

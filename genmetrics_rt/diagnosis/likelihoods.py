@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
-from genmetrics_rt.diagnosis.table import read_rows
 from genmetrics_rt.errors import UnreadableInput
+from genmetrics_rt.tables import read_rows
 
 _COLUMNS = ("reference_log_likelihood", "generated_log_likelihood")
 
@@ -25,10 +25,14 @@ class Likelihoods:
 def read_likelihoods(path: str | os.PathLike[str]) -> Likelihoods:
     """Read a CSV with the columns ``reference_log_likelihood`` and ``generated_log_likelihood``, an image a row.
 
-    An empty cell is no image, so that there may be more of one kind. Raises `MissingInput` and `UnreadableInput`.
+    An empty cell is no image, so that there may be more of one kind. JSON lines do as well, with numbers or arrays of
+    them. Raises `MissingInput` and `UnreadableInput`.
     """
-    rows = list(read_rows(path, _COLUMNS, what="table of likelihoods"))
-    sides = [np.array([row[name] for row in rows if name in row]) for name in _COLUMNS]
+    found: dict[str, list[float]] = {name: [] for name in _COLUMNS}
+    for row in read_rows(path, [(name,) for name in _COLUMNS], what="table of likelihoods"):
+        for name, values in row.items():
+            found[name] += values
+    sides = [np.array(found[name], np.float64) for name in _COLUMNS]
     for name, side in zip(_COLUMNS, sides, strict=True):
         if not len(side) or np.isnan(side).any():
             raise UnreadableInput(f"{path} has no {name}, or one that is no number. Give both sides' likelihoods.")
