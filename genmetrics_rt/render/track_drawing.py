@@ -141,7 +141,10 @@ def _figure(panel: Panel) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A wide table: cells stay in one line, and it scrolls where the page is narrower."""
     caption = "One row for each checkpoint."
-    return f'<div style="overflow-x: auto; white-space: nowrap">{table(caption, columns, rows)}</div>'
+    return (
+        f'<div style="overflow-x: auto; white-space: nowrap" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f"{table(caption, columns, rows)}</div>"
+    )
 
 
 def _notes(notes: Sequence[str]) -> str:

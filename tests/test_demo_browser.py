@@ -1,0 +1,318 @@
+"""The page in a real browser, against a server of its own process. Nothing but loopback may be asked for.
+
+Skipped where there is no Chromium (`apt-get install chromium`); `.ci/run` fails if it is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+    pytest.mark.timeout(300),
+]
+SHOTS = ROOT / "screenshots"  # git-ignored, to be looked at
+PATIENCE = 60_000  # milliseconds; how long things take is for the benchmarks
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server, started as `make demo` starts it."""
+    pytest.importorskip("gradio")
+    home, empty = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("empty")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GENMETRICS_HOME": str(home), "NO_PROXY": "127.0.0.1"}
+    log = (empty / "log").open("w")
+    command = [sys.executable, "-W", "ignore", str(ROOT / "demo" / "app.py")]
+    server = subprocess.Popen(command, cwd=empty, env=environment, stdout=log, stderr=log)
+    place = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            if server.poll() is not None:
+                pytest.fail(f"the server ended: {(empty / 'log').read_text()[-2000:]}")
+            try:
+                urllib.request.urlopen(place, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield place
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(address: str, browser: Any) -> Iterator[Any]:
+    """Opens the page in a context of its own; whatever it asks of another host fails the test."""
+    asked: list[str] = []
+    contexts = []
+
+    def opened(query: str = "", **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options})
+        contexts.append(context)
+
+        def only_loopback(route: Any) -> None:
+            url = urlsplit(route.request.url)
+            if url.hostname in ("127.0.0.1", "localhost") or url.scheme in ("data", "blob"):
+                route.continue_()
+            else:
+                asked.append(route.request.url)
+                route.abort()
+
+        context.route("**/*", only_loopback)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(address + query)
+        page.locator("#evaluate-report .genmetrics").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert asked == [], "the page asked another host"
+
+
+def shot(page: Any, name: str) -> None:
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).first.click()
+
+
+def status(page: Any, where: str = "evaluate") -> Any:
+    return page.locator(f"#{where}-status")
+
+
+def zipped(number: int, *, seed: int = 0) -> bytes:
+    rng = np.random.default_rng(seed)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for index in range(number):
+            base = rng.integers(0, 255, (4, 4, 3), np.uint8)
+            picture = io.BytesIO()
+            Image.fromarray(base).resize((32, 32), Image.Resampling.BICUBIC).save(picture, "PNG")
+            archive.writestr(f"{index:03d}.png", picture.getvalue())
+    return buffer.getvalue()
+
+
+def upload(page: Any, name: str, content: bytes, *, side: int = 0) -> None:
+    field = page.locator('#panel-evaluate input[type="file"], input[type="file"]').nth(side)
+    field.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+    page.get_by_text(name).first.wait_for()
+
+
+def fewer(page: Any, number: int) -> None:
+    page.get_by_role("button", name="Advanced").click()
+    field = page.get_by_label(re.compile("number input for Images of each side")).first
+    field.fill(str(number))
+    field.press("Tab")
+
+
+# What is there before anybody asks
+
+
+def test_the_first_view_is_a_finished_report(open_page: Any) -> None:
+    page = open_page()
+    report = page.locator("#evaluate-report")
+    assert report.get_by_text("Fréchet distance").first.is_visible()
+    assert report.get_by_text("Findings").first.is_visible()
+    assert report.locator("svg").count() >= 2 and report.locator("img").count() >= 12
+    assert "digits-gan" in report.inner_text()
+    shot(page, "evaluate")
+
+
+@pytest.mark.parametrize("name", ["Compare", "Training", "Playground", "What the numbers mean"])
+def test_every_tab_is_full_from_the_start(open_page: Any, name: str) -> None:
+    page = open_page()
+    tab(page, name)
+    page.wait_for_timeout(800)
+    text = page.locator("body").inner_text()
+    expected = {
+        "Compare": "best beyond noise",
+        "Training": "Step of the confusion matrix",
+        "Playground": "Nothing stands out",
+        "What the numbers mean": "When these thresholds do not apply",
+    }[name]
+    assert expected in text
+    shot(page, name.split()[0].lower())
+
+
+# Evaluate
+
+
+def test_an_example_runs_to_its_report(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    page.get_by_label("Generated", exact=True).click()
+    page.get_by_role("option", name="Digits of a model that copies (example)").click()
+    fewer(page, 300)
+    page.locator("#evaluate-run").click()
+    expect(status(page)).to_contain_text("images", timeout=PATIENCE)
+    expect(status(page)).to_contain_text("Done in", timeout=PATIENCE)
+    assert "look like copies" in page.locator("#evaluate-report").inner_text()
+    with page.expect_download() as download:
+        page.locator("#download-json").click()
+    assert '"genmetrics.report/1"' in Path(download.value.path()).read_text()[:200]
+
+
+def test_a_zip_of_300_images_is_scored(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    upload(page, "mine.zip", zipped(300))
+    page.locator("#evaluate-run").click()
+    expect(status(page)).to_contain_text("Done in", timeout=PATIENCE)
+    report = page.locator("#evaluate-report").inner_text()
+    assert "mine.zip" in report and "300 generated images" in report
+    assert "/tmp" not in report
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.zip", b"PK\x05\x06" + 18 * b"\0", "empty"),
+        ("words.png", b"these are words\n" * 20, "no image"),
+    ],
+)
+def test_a_bad_upload_gets_a_helpful_message(open_page: Any, name: str, content: bytes, message: str) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    upload(page, name, content)
+    page.locator("#evaluate-run").click()
+    failed = page.locator("#evaluate-status .failed")
+    expect(failed).to_be_visible(timeout=PATIENCE)
+    assert name in failed.inner_text() and re.search(message, failed.inner_text(), re.I), failed.inner_text()
+    expect(page.locator("#evaluate-run")).to_be_enabled()
+
+
+def test_stop_stops(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    fewer(page, 1700)
+    page.locator("#evaluate-run").click()
+    expect(status(page)).to_contain_text(re.compile(r"[\d,]+ of [\d,]+ images"), timeout=PATIENCE)
+    page.locator("#evaluate-stop").click()
+    expect(status(page)).to_contain_text("Stopped", timeout=PATIENCE)
+    expect(page.locator("#evaluate-run")).to_be_enabled()
+
+
+# The other tabs
+
+
+def test_compare_marks_the_best_in_words(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    tab(page, "Compare")
+    slider = page.get_by_label(re.compile("number input for Images of each side")).last
+    slider.fill("200")
+    slider.press("Tab")
+    page.locator("#compare-run").click()
+    expect(page.locator("#compare-status")).to_contain_text("Done", timeout=2 * PATIENCE)
+    text = page.locator("#compare-table").inner_text()
+    assert all(name in text for name in ("digits-gan", "digits-vae", "digits-memoriser"))
+
+
+def test_the_training_slider_moves_the_confusion_matrix(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    tab(page, "Training")
+    matrix = page.locator(".gm-confusion caption")
+    expect(matrix).to_contain_text("At step 8,000")
+    field = page.get_by_label(re.compile("number input for Step"))
+    field.fill("250")
+    field.press("Enter")
+    expect(matrix).to_contain_text("At step 250", timeout=PATIENCE)
+
+
+def test_a_story_of_the_playground(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    tab(page, "Playground")
+    expect(page.locator("#playground-points .gm-reading")).to_contain_text("Nothing stands out")
+    page.get_by_label("Story").click()
+    page.get_by_role("option", name="Mode collapse").click()
+    expect(page.locator("#playground-story")).to_contain_text("Two modes are left", timeout=PATIENCE)
+    expect(page.locator("#playground-points .gm-reading")).not_to_contain_text("Nothing stands out")
+    shot(page, "playground-collapse")
+
+
+# For everybody
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(open_page: Any, dark: bool) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page("?__theme=dark" if dark else "?__theme=light")
+    for name in ("Evaluate", "Compare", "Training", "Playground"):
+        tab(page, name)
+        page.wait_for_timeout(800)
+        found = Axe().run(page).response["violations"]
+        serious = [entry for entry in found if entry["impact"] in ("serious", "critical")]
+        told = [(entry["id"], [node["html"][:120] for node in entry["nodes"][:3]]) for entry in serious]
+        assert told == [], (name, told)
+
+
+def test_dark_mode_is_dark(open_page: Any) -> None:
+    page = open_page("?__theme=dark")
+    grounds = "['.gradio-container', '#evaluate-report .genmetrics']"
+    colours = page.evaluate(f"{grounds}.map(s => getComputedStyle(document.querySelector(s)).backgroundColor)")
+    for colour in colours:
+        channels = [int(part) for part in re.findall(r"\d+", colour)[:3]]
+        assert max(channels) < 80, colours
+    shot(page, "evaluate-dark")
+
+
+def test_a_phone_scrolls_in_one_direction_only(open_page: Any) -> None:
+    page = open_page(viewport={"width": 380, "height": 800})
+    for name in ("Evaluate", "Compare", "Training", "Playground"):
+        if name != "Evaluate":
+            choice = page.get_by_role("tab", name=name, exact=True).first
+            if not choice.is_visible():
+                page.locator(".overflow-menu button").first.click()
+                choice = page.locator(".overflow-dropdown").get_by_text(name).first
+            choice.click()
+            page.wait_for_timeout(800)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        shot(page, f"phone-{name.lower()}")
+        assert wide <= 1, name
