@@ -92,7 +92,9 @@ def jackknifed(
     return Uncertainty(error, interval, tuple(scores.tolist()))
 
 
-def of_blocks(value: float, scores: FloatArray, *, num_trials: int) -> Uncertainty:
+def of_blocks(
+    value: float, scores: FloatArray, *, num_trials: int, bounds: tuple[float, float] = (0, 1)
+) -> Uncertainty:
     """Of a share, from that of each block (deals, blocks): ``SE² = mean over deals of Var_b(share of b)/B``.
 
     The replicates are written so that the formula of the jackknife gives that back, for differences too.
@@ -101,16 +103,16 @@ def of_blocks(value: float, scores: FloatArray, *, num_trials: int) -> Uncertain
     count = deals * blocks
     scale = np.sqrt(count / (count - 1) / (count * (blocks - 1)))
     replicates = value + scale * (scores - scores.mean(axis=1, keepdims=True)).ravel()
-    found = jackknifed(value, replicates, bounds=(0, 1), degrees_of_freedom=deals * (blocks - 1))
-    if value in (0, 1):  # the larger balls of fewer rows say nothing of a share that is all or nothing
-        sure = jackknifed(value, [value] * count, bounds=(0, 1), num_trials=num_trials)
+    found = jackknifed(value, replicates, bounds=bounds, degrees_of_freedom=deals * (blocks - 1))
+    if value in bounds:  # the larger balls of fewer rows say nothing of a share that is all or nothing
+        sure = jackknifed(value, [value] * count, bounds=bounds, num_trials=num_trials)
         return replace(found, standard_error=sure.standard_error, interval=sure.interval)
     return found
 
 
 def around(value: float, standard_error: float, degrees_of_freedom: int) -> tuple[float, float]:
     """The interval of 95 % by Student's t."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # the quantile of scipy.stats.t, without the second that importing it takes
 
-    reach = float(t.ppf((1 + LEVEL) / 2, degrees_of_freedom)) * standard_error
+    reach = float(stdtrit(degrees_of_freedom, (1 + LEVEL) / 2)) * standard_error
     return value - reach, value + reach

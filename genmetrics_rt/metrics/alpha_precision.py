@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_feature_pair
+from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import FeatureMismatch, InputError
 from genmetrics_rt.manifold import Manifold
 
 NUM_ALPHAS = 30
+BOUNDS = 1 - 2 * 15 / 29, 1.0  # of the two integrated scores
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,15 @@ def alpha_precision(
             f"many of them; there are {len(g)} and {len(r)}. Take a random sample of the generated side."
         )
     if min_max_scaled:
-        low, high = r.min(axis=0).astype(np.float64), r.max(axis=0).astype(np.float64)
-        extent = np.where(high > low, high - low, 1)
-        g, r, manifold = (g - low) / extent, (r - low) / extent, None
+        g, r = _scaled(g, r)
+        manifold = None
     manifold = manifold or Manifold(g, r, nearest_k=1)
     within = manifold.reference_radii[:, 0]  # (N,) from each reference image to the nearest other one
 
     # Fidelity: generated images in the balls around the reference's mean.
     alphas = np.linspace(0, 1, NUM_ALPHAS)
     centre = r.mean(axis=0, dtype=np.float64)
-    radii = np.quantile(_distances(r, centre), alphas)
-    precision_curve = (_distances(g, centre)[:, None] <= radii).mean(axis=0)
+    precision_curve = _precision_curve(_distances(g, centre), _distances(r, centre), alphas)
 
     # Variety: reference images reached from the balls around the mean of the generated ones.
     reached = manifold.reference_nearest_distance <= within
@@ -134,6 +134,43 @@ def alpha_precision(
         precision_curve=precision_curve,
         coverage_curve=coverage_curve,
     )
+
+
+def alpha_precision_without_each_group(
+    generated: NDArray[Any],
+    reference: NDArray[Any],
+    groups: tuple[IntArray, IntArray],
+    *,
+    min_max_scaled: bool = False,
+) -> FloatArray:
+    """(G,) ``delta_precision_alpha`` without each group of rows of either side.
+
+    ``groups`` (M,) and (N,) are those of `genmetrics_rt.uncertainty.groups_of`. The centre is that of the rows that are
+    left; the scale of ``min_max_scaled`` stays that of all.
+    """
+    g, r = _scaled(generated, reference) if min_max_scaled else (generated, reference)
+    in_g, in_r = groups
+    alphas = np.linspace(0, 1, NUM_ALPHAS)
+    scores = []
+    for group in range(1 + int(in_r.max())):
+        left_g, left_r = g[in_g != group], r[in_r != group]
+        centre = left_r.mean(axis=0, dtype=np.float64)
+        curve = _precision_curve(_distances(left_g, centre), _distances(left_r, centre), alphas)
+        scores.append(_delta(alphas, curve))
+    return np.array(scores)
+
+
+def _scaled(g: NDArray[Any], r: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """Both sides so that the reference fills [0, 1] in each dimension."""
+    low, high = r.min(axis=0).astype(np.float64), r.max(axis=0).astype(np.float64)
+    extent = np.where(high > low, high - low, 1)
+    return (g - low) / extent, (r - low) / extent
+
+
+def _precision_curve(of_generated: FloatArray, of_reference: FloatArray, alphas: FloatArray) -> FloatArray:
+    """The share of generated images in the ball of each mass α, from the distances to its centre."""
+    curve: FloatArray = (of_generated[:, None] <= np.quantile(of_reference, alphas)).mean(axis=0)
+    return curve
 
 
 def _distances(features: NDArray[Any], centre: FloatArray) -> FloatArray:

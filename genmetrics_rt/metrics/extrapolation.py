@@ -35,6 +35,19 @@ class Extrapolation:
     sizes: tuple[int, ...]
     scores: tuple[float, ...]
 
+    @property
+    def scatter(self) -> float:
+        """How many times as much the value scatters as the score of all images, where each point is a sample of them.
+
+        The value is a sum ``Σ w_k score_k`` with ``Σ w_k = 1``, so other images move it as they move the score of all
+        N, whose variance is V/N. Which n_k of the N are drawn adds ``V (1/n_k − 1/N)`` to each point on its own, and
+        the ratio of the standard deviations is ``√(1 + Σ w_k² (N/n_k − 1))``: 1.27 for samples from N/2 to N.
+        """
+        x = 1 / np.array(self.sizes, dtype=np.float64)
+        offset = x - x.mean()
+        weight = 1 / len(x) - x.mean() * offset / (offset @ offset)
+        return float(np.sqrt(1 + np.square(weight) @ (x / x.min() - 1)))
+
 
 def frechet_infinity(
     generated: Any,

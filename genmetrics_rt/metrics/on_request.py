@@ -5,69 +5,211 @@ The same table as in `catalogue`, which puts both together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from genmetrics_rt.metrics.alpha_precision import alpha_precision
-from genmetrics_rt.metrics.extrapolation import frechet_infinity, inception_score_infinity
+import numpy as np
+from numpy.typing import NDArray
+
+from genmetrics_rt.arrays import FloatArray
+from genmetrics_rt.distances import IntArray
+from genmetrics_rt.errors import TooFewImages
+from genmetrics_rt.metrics.alpha_precision import (
+    BOUNDS,
+    AlphaPrecision,
+    alpha_precision,
+    alpha_precision_without_each_group,
+)
+from genmetrics_rt.metrics.extrapolation import Extrapolation, frechet_infinity, inception_score_infinity
 from genmetrics_rt.metrics.frechet import frechet_without_each_group
+from genmetrics_rt.metrics.inception_score import inception_score
 from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value, Wording
 from genmetrics_rt.metrics.rbf_distance import rbf_distance, rbf_distance_with_uncertainty
-from genmetrics_rt.metrics.two_sample import classifier_two_sample, nearest_neighbour_accuracy
-from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_score
-from genmetrics_rt.uncertainty import jackknifed
+from genmetrics_rt.metrics.two_sample import accuracy_uncertainty, classifier_two_sample, nearest_neighbour_accuracy
+from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_of_noise, vendi_score, vendi_without_each_group
+from genmetrics_rt.uncertainty import (
+    MIN_BLOCK,
+    MIN_ROWS,
+    NUM_BLOCKS,
+    NUM_DEALS,
+    Uncertainty,
+    blocks_of,
+    groups_of,
+    jackknifed,
+    of_blocks,
+)
 
 SAME = "scores with the same fingerprint (same features, protocol and settings)"
 SAME_N = SAME + " and the same numbers of images on both sides"
 
+# Where an interval was measured to hold less or more than it says, none is printed and the details say why.
+_LEAST_ALPHA_PRECISION = 0.1  # below it the jackknife held 0.48 to 0.88 instead of 0.95
+_LARGEST_HUB = 0.05  # above it the blocks of authenticity held 0.79 to 0.86
+_TOO_FEW = f"fewer than {NUM_BLOCKS * MIN_BLOCK} different images on a side"
+
+
+def _sure(value: float, details: Mapping[str, Any], how: Uncertainty | str | None) -> Value:
+    """A value with how sure it is, or with why that is not said; None where nobody asked, or rows are too few."""
+    if isinstance(how, Uncertainty) and how.standard_error == 0:
+        how = "no group of images changes the value"
+    if isinstance(how, str):
+        return Value(value, {**details, "no_interval": f"no interval: {how}"})
+    return Value(value, details, how)
+
+
+def _extrapolated(found: Extrapolation, replicates: FloatArray) -> Uncertainty:
+    """From the scores of all images without each group: what moves them moves the line, and drawing its points adds."""
+    return jackknifed(found.value, found.value + found.scatter * (replicates - replicates.mean()))
+
+
+def _pairs_of_blocks(g: NDArray[Any], r: NDArray[Any]) -> Iterator[list[tuple[NDArray[Any], NDArray[Any]]]]:
+    """For each way to deal them, the rows of each block; nothing where rows are too few.
+
+    Copies are torn from their originals, so for a generator that mostly copies, blocks scatter more than the whole.
+    """
+    for deal in range(NUM_DEALS):
+        in_g, in_r = blocks_of(g, deal), blocks_of(r, deal)
+        if in_g is None or in_r is None:
+            return
+        yield [(g[in_g == block], r[in_r == block]) for block in range(NUM_BLOCKS)]
+
 
 def _frechet_infinity(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     generated, reference = comparison.generated.values, comparison.reference
+    if len(generated) == 0:
+        raise TooFewImages(
+            "This metric needs the features of single generated images, and that side holds only their mean and "
+            "covariance. Give the images of that side."
+        )
     fixed = reference.values if reference.has_all_rows else reference.statistics()
     found = frechet_infinity(generated, fixed, **settings)
     details: dict[str, Any] = {"slope": found.slope, "sizes": list(found.sizes)}
-    uncertainty = None
+    if not comparison.generated.has_all_rows:
+        details["num_generated_used"] = len(generated)
     if len(reference.values):
         details["of_the_reference"] = (
             "the bias of the reference's own finite number of images stays; that of both sides is taken off in what "
             "stands beside the Fréchet distance"
         )
-    elif comparison.groups:
-        # What moves the intercept is what moves the distance at N: both have the same first-order term.
-        replicates = frechet_without_each_group(generated, fixed, comparison.groups, ddof=settings["ddof"])
-        uncertainty = jackknifed(found.value, found.value + replicates - replicates.mean())
-    return Outcome({"fd_inf": Value(found.value, details, uncertainty)})
+    uncertainty = None
+    if comparison.groups:
+        replicates = frechet_without_each_group(
+            generated, reference.statistics(), comparison.groups, ddof=settings["ddof"]
+        )
+        uncertainty = _extrapolated(found, replicates)
+        details["one_sided"] = "the interval holds for this reference, whose mean and covariance it takes as exact"
+    return Outcome({"fd_inf": _sure(found.value, details, uncertainty)})
 
 
 def _class_score_infinity(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
-    assert comparison.generated.logits is not None
-    found = inception_score_infinity(comparison.generated.logits, **settings)
-    return Outcome({"class_score_inf": Value(found.value, {"slope": found.slope, "sizes": list(found.sizes)})})
+    logits = comparison.generated.logits
+    assert logits is not None
+    found = inception_score_infinity(logits, **settings)
+    uncertainty = None
+    if comparison.groups:
+        of_all = inception_score(logits, splits=1, shuffle=False, groups=comparison.groups[0]).uncertainty
+        assert of_all is not None
+        uncertainty = _extrapolated(found, np.array(of_all.replicates))
+    details = {"slope": found.slope, "sizes": list(found.sizes)}
+    return Outcome({"class_score_inf": _sure(found.value, details, uncertainty)})
 
 
 def _vendi(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     in_g, in_r = comparison.equal_rows(settings["max_images"])
     generated, reference = comparison.generated.values[in_g], comparison.reference.values[in_r]
+    order = settings["order"]
+    value = vendi_score(generated, order=order)
     details = {
-        "reference_scores": vendi_score(reference, order=settings["order"]),
+        "reference_scores": vendi_score(reference, order=order),
         "images_per_side": len(in_g),
         "mean_cosine": mean_pairwise_cosine(generated),
         "mean_cosine_of_reference": mean_pairwise_cosine(reference),
     }
-    return Outcome({"vendi": Value(vendi_score(generated, order=settings["order"]), details)})
+    how = _how_sure_vendi(value, generated, order) if comparison.groups_of_rows else None
+    return Outcome({"vendi": _sure(value, details, how)})
+
+
+def _how_sure_vendi(value: float, generated: NDArray[Any], order: float) -> Uncertainty | str:
+    groups = groups_of(generated)  # of the sample, where it is one
+    if groups is None:
+        return f"fewer than {MIN_ROWS} different images"
+    if order != 1:
+        return "how often it would hold was measured for order 1 alone"
+    replicates = vendi_without_each_group(generated, groups)
+    found = jackknifed(value, replicates, bounds=(1, float(min(generated.shape))))
+    if found.interval[1] < vendi_of_noise(*generated.shape):
+        return found
+    # At its maximum the entropy has no term of first order, and a jackknife counts that of second order twice.
+    return (
+        "the score cannot be told from that of features that point evenly in all directions, where it would be up to "
+        "1.5 times too wide"
+    )
 
 
 def _alpha_precision(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     generated, reference = comparison.generated.values, comparison.reference.values
     found = alpha_precision(generated, reference, manifold=comparison.manifold, **settings)
-    return Outcome(
-        {
-            "alpha_precision": Value(found.delta_precision_alpha),
-            "beta_recall": Value(found.delta_coverage_beta),
-            "authenticity": Value(found.authenticity),
+    how: Mapping[str, Uncertainty | str] = {}
+    if comparison.groups_of_rows:
+        how = {
+            "alpha_precision": _how_sure_alpha_precision(found, comparison, comparison.groups_of_rows, settings),
+            **_how_sure_neighbours(found, comparison, settings),
         }
+    values = {
+        "alpha_precision": found.delta_precision_alpha,
+        "beta_recall": found.delta_coverage_beta,
+        "authenticity": found.authenticity,
+    }
+    return Outcome({key: _sure(value, {}, how.get(key)) for key, value in values.items()})
+
+
+def _how_sure_alpha_precision(
+    found: AlphaPrecision,
+    comparison: Comparison,
+    groups: tuple[IntArray, IntArray],
+    settings: Mapping[str, Any],
+) -> Uncertainty | str:
+    """Shares in balls around one centre change smoothly with the rows: a jackknife."""
+    value = found.delta_precision_alpha
+    if value < _LEAST_ALPHA_PRECISION:
+        return "nearly all generated images lie in every ball or in none, so that a few images decide the value"
+    replicates = alpha_precision_without_each_group(
+        comparison.generated.values, comparison.reference.values, groups, min_max_scaled=settings["min_max_scaled"]
     )
+    return jackknifed(value, replicates, bounds=BOUNDS)
+
+
+def _how_sure_neighbours(
+    found: AlphaPrecision, comparison: Comparison, settings: Mapping[str, Any]
+) -> dict[str, Uncertainty | str]:
+    """Nearest neighbours do not change smoothly: β-recall and authenticity by blocks."""
+    generated, reference = comparison.generated.values, comparison.reference.values
+    scores = [
+        [
+            alpha_precision(*pair, min_max_scaled=settings["min_max_scaled"], manifold=manifold)
+            for pair, manifold in zip(pairs, manifolds, strict=True)
+        ]
+        for pairs, manifolds in zip(_pairs_of_blocks(generated, reference), comparison.manifolds_of_blocks, strict=True)
+    ]
+    if not scores:
+        return {"beta_recall": _TOO_FEW, "authenticity": _TOO_FEW}
+    betas = np.array([[block.delta_coverage_beta for block in deal] for deal in scores])
+    how: dict[str, Uncertainty | str] = {
+        "beta_recall": of_blocks(found.delta_coverage_beta, betas, num_trials=len(reference), bounds=BOUNDS)
+    }
+    hub = np.bincount(comparison.manifold.generated_nearest).max() / len(generated)
+    if settings["mode"] != "paper":
+        how["authenticity"] = "how often it would hold was measured for the paper's definition alone"
+    elif hub > _LARGEST_HUB:
+        how["authenticity"] = (
+            f"one reference image is the nearest of {hub:.0%} of the generated ones, and with other reference images "
+            "it would be another"
+        )
+    else:
+        authentic = np.array([[block.authenticity for block in deal] for deal in scores])
+        how["authenticity"] = of_blocks(found.authenticity, authentic, num_trials=len(generated))
+    return how
 
 
 def _rbf(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
@@ -86,7 +228,7 @@ def _two_sample(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         classifier=settings["classifier"],
         seed=settings["seed"],
     )
-    details = {
+    details: dict[str, Any] = {
         "p_value": found.p_value,
         "auc": found.auc,
         "real_seen_as_real": found.confusion.reference_as_reference,
@@ -95,14 +237,31 @@ def _two_sample(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
         "generated_seen_as_generated": found.confusion.generated_as_generated,
         "images_per_side": len(in_g),
     }
-    return Outcome({"two_sample": Value(found.accuracy, details)})
+    how: Uncertainty | str | None = None
+    if comparison.groups_of_rows and settings["classifier"] == "network":
+        right = found.confusion.reference_as_reference + found.confusion.generated_as_generated
+        how = accuracy_uncertainty(right, sum(found.confusion))
+        details["of_the_test_images"] = "the interval holds for this split and this trained classifier"
+    elif comparison.groups_of_rows:
+        how = "neighbours that vote nearly always for one side make the accuracy scatter less than a binomial"
+    return Outcome({"two_sample": _sure(found.accuracy, details, how)})
 
 
 def _nearest_neighbour(comparison: Comparison, settings: Mapping[str, Any]) -> Outcome:
     in_g, in_r = comparison.equal_rows(settings["max_images"])
-    found = nearest_neighbour_accuracy(comparison.generated.values[in_g], comparison.reference.values[in_r])
+    generated, reference = comparison.generated.values[in_g], comparison.reference.values[in_r]
+    found = nearest_neighbour_accuracy(generated, reference)
     details = {"of_generated": found.of_generated, "of_reference": found.of_reference, "images_per_side": len(in_g)}
-    return Outcome({"nearest_neighbour": Value(found.accuracy, details)})
+    how: Uncertainty | str | None = None
+    if comparison.groups_of_rows:
+        scores = [[_accuracy_of_block(*pair) for pair in pairs] for pairs in _pairs_of_blocks(generated, reference)]
+        how = of_blocks(found.accuracy, np.array(scores), num_trials=2 * len(generated)) if scores else _TOO_FEW
+    return Outcome({"nearest_neighbour": _sure(found.accuracy, details, how)})
+
+
+def _accuracy_of_block(g: NDArray[Any], r: NDArray[Any]) -> float:
+    few = min(len(g), len(r))  # equal rows stay together, so that blocks are not quite as even as the sides
+    return nearest_neighbour_accuracy(g[:few], r[:few]).accuracy
 
 
 ON_REQUEST: tuple[Metric, ...] = (
@@ -119,6 +278,7 @@ ON_REQUEST: tuple[Metric, ...] = (
         },
         defaults={"num_points": 15, "min_images": None, "ddof": 1},
         compute=_frechet_infinity,
+        needs_rows=False,  # of the reference; of the generated side it asks itself
         takes_seed=True,
         by_default=False,
     ),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import FloatArray, as_feature_pair
 from genmetrics_rt.distances import UNDECIDED, Bounds, IntArray, PointSet, neighbours, spans
 from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
+from genmetrics_rt.uncertainty import LEVEL, Uncertainty
 
 MIN_ROWS = 20  # a side; from here a test half of one side alone does not happen
 EXACT_BELOW = 200  # test rows, below which the binomial distribution is summed instead of approximated
@@ -139,6 +140,19 @@ def accuracy_p_value(num_right: int, num_test: int, *, exact: bool | None = None
     if exact:
         return float(binom.sf(num_right - 1, num_test, 0.5))
     return float(norm.sf((num_right / num_test - 0.5) / np.sqrt(0.25 / num_test)))
+
+
+def accuracy_uncertainty(num_right: int, num_test: int) -> Uncertainty:
+    """How sure an accuracy is by the number of test images alone: the interval of 95 % of Wilson (1927), whose ends are
+    the p with ``|p̂ − p| = z √(p (1 − p)/n)``. The standard error is its half divided by z, above 0 for p̂ = 1 too.
+    """
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + LEVEL) / 2))
+    share, shrunk = num_right / num_test, 1 + z * z / num_test
+    centre = (share + z * z / (2 * num_test)) / shrunk
+    error = float(np.sqrt(share * (1 - share) / num_test + (z / (2 * num_test)) ** 2)) / shrunk
+    return Uncertainty(error, (max(0.0, centre - z * error), min(1.0, centre + z * error)))
 
 
 def accuracy_power(excess: float, num_test: int, *, level: float = 0.05) -> float:

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_features
+from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import InputError, TooFewImages
 
 _BLOCK_BYTES = 32 << 20  # float64 copies of a stretch of rows
 _UNIT = 1e-6  # how far the diagonal of a similarity may be from 1, and how far it may be from symmetric
 _NEAR_ONE = 0.1
+_JOINED_FROM = 512  # rows and columns of the matrix whose eigenvalues are taken
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def vendi_score(features: Any, *, order: float = 1.0) -> float:
@@ -45,16 +48,34 @@ def vendi_score(features: Any, *, order: float = 1.0) -> float:
     values = as_features(features)
     if len(values) == 0:
         raise TooFewImages("A Vendi score needs at least 1 image; there is none. Add images.")
-    num_rows, dimension = values.shape
-    if dimension >= num_rows:
-        rows = unit_rows(values)
-        gram = rows @ rows.T
-    else:
-        gram = np.zeros((dimension, dimension))
-        for part in _parts(values):
-            rows = unit_rows(values[part], start=part.start)
-            gram += rows.T @ rows
-    return _score_of(gram / num_rows, order, rounding=float(np.finfo(np.float64).eps))
+    return _score_of(_gram(values) / len(values), order, rounding=_EPS)
+
+
+def vendi_without_each_group(features: Any, groups: IntArray, *, order: float = 1.0) -> FloatArray:
+    """(G,) the Vendi score without each group (N,) of rows, those of `genmetrics_rt.uncertainty.groups_of`.
+
+    Where matrices are large, groups are joined in pairs: the scatter of ten says nearly as much as that of twenty.
+    """
+    order = _checked_order(order)
+    values = as_features(features)
+    gram = _gram(values)
+    if len(gram) > _JOINED_FROM:
+        groups = groups // 2
+    scores = []
+    for group in range(1 + int(groups.max())):
+        left = groups != group
+        matrix = gram[np.ix_(left, left)] if len(gram) == len(values) else gram - _moment(values[~left])
+        # A difference has more rounding in its null space, which must not count as images.
+        scores.append(_score_of(matrix / left.sum(), order, rounding=16 * _EPS))
+    return np.array(scores)
+
+
+def vendi_of_noise(num_rows: int, dimension: int) -> float:
+    """The Vendi score (order 1) of rows that point evenly in all directions, the highest that many rows get:
+    ``m exp(−(m − 1)/(2 M))`` with m and M the smaller and the larger of N and D (Page 1993).
+    """
+    few, many = sorted((num_rows, dimension))
+    return few * float(np.exp(-(few - 1) / (2 * many)))
 
 
 def vendi_from_similarity(matrix: Any, *, order: float = 1.0) -> float:
@@ -125,6 +146,24 @@ def unit_rows(features: NDArray[Any], *, what: str = "features", start: int = 0)
         )
     rows /= lengths[:, None]
     return rows
+
+
+def _gram(values: NDArray[Any]) -> FloatArray:
+    """The smaller of the (N, N) cosines and the (D, D) `_moment`, which have the same eigenvalues but for zeros."""
+    if values.shape[1] >= len(values):
+        rows = unit_rows(values)
+        gram: FloatArray = rows @ rows.T
+        return gram
+    return _moment(values)
+
+
+def _moment(values: NDArray[Any]) -> FloatArray:
+    """(D, D) Σ u uᵀ of the unit rows."""
+    moment = np.zeros((values.shape[1], values.shape[1]))
+    for part in _parts(values):
+        rows = unit_rows(values[part], start=part.start)
+        moment += rows.T @ rows
+    return moment
 
 
 def _parts(values: NDArray[Any]) -> list[slice]:
