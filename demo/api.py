@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 import genmetrics_rt as gm
+import network
 from evaluate_tab import score
 from jobs import Jobs
 from sides import GENERATED, REFERENCE, UPLOADED
@@ -44,6 +45,11 @@ def build(jobs: Jobs) -> None:
         Returns:
             The report: schema genmetrics.report/1.
         """
+        offered = [name for _, name in network.extractors()]
+        if extractor and extractor not in offered:  # a name of ours, never a folder of this machine
+            raise gr.Error(
+                f"There is no extractor {extractor!r} here. There are {', '.join(offered)}.", print_exception=False
+            )
         return _report(
             jobs,
             (_side(generated, generated_example), _side(reference, reference_example)),
@@ -68,27 +74,28 @@ def build(jobs: Jobs) -> None:
         except (gm.GenmetricsError, UnicodeDecodeError) as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    with gr.Row(visible=False):
-        files = [gr.File(label=name, type="filepath") for name in ("generated", "reference")]
-        texts = [
-            gr.Textbox("digits-gan", label="generated_example"),
-            gr.Textbox("digits", label="reference_example"),
-            gr.Textbox("scattering", label="extractor"),
-            gr.Textbox("", label="metrics"),
-        ]
-        numbers = [gr.Number(0, precision=0, label="num_images"), gr.Number(0, precision=0, label="seed")]
-        answer = gr.JSON(label="report")
-        gr.Button().click(
-            evaluate,
-            [*files, *texts, *numbers],
-            answer,
-            api_name="evaluate",
-            concurrency_limit=16,
-            show_progress="hidden",
+    files = [gr.File(label=name, type="filepath", visible=False) for name in ("generated", "reference")]
+    texts = [
+        gr.Textbox(value, label=name, visible=False)
+        for name, value in (
+            ("generated_example", "digits-gan"),
+            ("reference_example", "digits"),
+            ("extractor", "scattering"),
+            ("metrics", ""),
         )
-        many = gr.File(label="reports", file_count="multiple", type="filepath")
-        table = gr.JSON(label="table")
-        gr.Button().click(compare, many, table, api_name="compare", show_progress="hidden")
+    ]
+    numbers = [gr.Number(0, precision=0, label=name, visible=False) for name in ("num_images", "seed")]
+    gr.Button(visible=False).click(
+        evaluate,
+        [*files, *texts, *numbers],
+        gr.JSON(label="report", visible=False),
+        api_name="evaluate",
+        concurrency_limit=16,
+        show_progress="hidden",
+    )
+    many = gr.File(label="reports", file_count="multiple", type="filepath", visible=False)
+    table = gr.JSON(label="table", visible=False)
+    gr.Button(visible=False).click(compare, many, table, api_name="compare", show_progress="hidden")
 
 
 def _side(file: str | None, example: str) -> tuple[str, list[str] | None]:

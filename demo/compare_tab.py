@@ -55,7 +55,7 @@ def build(jobs: Jobs, precomputed: Path) -> None:
             table = gr.HTML((precomputed / "compare.html").read_text(encoding="utf-8"), elem_id="compare-table")
     job = gr.State("")
 
-    def compare(
+    def on_run(
         names: list[str],
         uploaded: list[str] | None,
         finished: list[str] | None,
@@ -108,7 +108,7 @@ def build(jobs: Jobs, precomputed: Path) -> None:
             yield state.job, shown(state), gr.Button(interactive=not busy), gr.Button(interactive=busy), page
 
     run.click(
-        compare,
+        on_run,
         [examples, archives, reports, *reference.inputs, extractor, num_images],
         [job, status, run, stop, table],
         api_visibility="private",

@@ -54,7 +54,7 @@ def build(jobs: Jobs, precomputed: Path) -> None:
             report = gr.HTML((precomputed / "fragment.html").read_text(encoding="utf-8"), elem_id="evaluate-report")
     job = gr.State("")
 
-    def evaluate(
+    def on_run(
         generated_choice: str,
         generated_files: list[str] | None,
         reference_choice: str,
@@ -85,7 +85,7 @@ def build(jobs: Jobs, precomputed: Path) -> None:
 
     inputs = [*generated.inputs, *reference.inputs, extractor, protocol, metrics, num_images, seed]
     run.click(
-        evaluate,
+        on_run,
         inputs,
         [job, status, run, stop, report, *files],
         api_visibility="private",
