@@ -14,11 +14,12 @@ from genmetrics_rt.arrays import FloatArray
 
 MAX_ITERATIONS = 100
 _ENOUGH = 1e-4  # relative fall of the inertia below which the clusters hardly move any more
+_STRETCH = 16  # rows in one product
 
 
 def kmeans(values: NDArray[Any], num_clusters: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """(N,) cluster of each row of (N, D). With fewer different rows than clusters, some clusters stay empty."""
-    rows = values.astype(np.float64)
+    rows = values.astype(np.float64, order="C")
     rows -= rows.mean(axis=0)  # distances stay as they are, and rounding shrinks
     norms: FloatArray = np.einsum("ij,ij->i", rows, rows)
     centres = _spread_centres(rows, norms, num_clusters, rng)
@@ -38,7 +39,8 @@ def _spread_centres(rows: FloatArray, norms: FloatArray, count: int, rng: np.ran
     distance = np.full(len(rows), np.inf)
     while len(chosen) < count:
         last = rows[chosen[-1]]
-        distance = np.minimum(distance, np.maximum(norms + last @ last - 2 * (rows @ last), 0))
+        product = np.einsum("ij,j->i", rows, last)
+        distance = np.minimum(distance, np.maximum(norms + last @ last - 2 * product, 0))
         distance[chosen[-1]] = 0
         sums = np.cumsum(distance)
         # Rounding may leave the sum at 0 or the draw at its end: then any row will do.
@@ -48,10 +50,22 @@ def _spread_centres(rows: FloatArray, norms: FloatArray, count: int, rng: np.ran
 
 def _assign(rows: FloatArray, norms: FloatArray, centres: FloatArray) -> tuple[NDArray[np.intp], float]:
     """The nearest centre of each row, the first of equally near ones; and the sum of the squared distances."""
-    partial = rows @ (-2 * centres.T)
+    partial = _times(rows, -2 * centres.T)
     partial += np.einsum("ij,ij->i", centres, centres)
     labels = partial.argmin(axis=1)
     return labels, float(norms.sum() + partial[np.arange(len(rows)), labels].sum())
+
+
+def _times(rows: FloatArray, columns: FloatArray) -> FloatArray:
+    """``rows @ columns``, in products so small that BLAS leaves them to this thread: for a few columns, waking others
+    costs more than they bring, and on a busy machine many times as much.
+    """
+    product = np.empty((len(rows), columns.shape[1]))
+    whole = len(rows) - len(rows) % _STRETCH
+    some, of_some = (array[:whole].reshape(-1, _STRETCH, array.shape[1]) for array in (rows, product))
+    np.matmul(some, columns, out=of_some)
+    np.matmul(rows[whole:], columns, out=product[whole:])
+    return product
 
 
 def _move(centres: FloatArray, rows: FloatArray, labels: NDArray[np.intp]) -> None:

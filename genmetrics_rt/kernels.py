@@ -18,6 +18,7 @@ _EPS = float(np.finfo(np.float64).eps)
 # Errors above which the slower, exact trace is taken: relative to the distance, and to the traces of the covariances.
 _CLOSE = 1e-7
 _CLOSE_TO_TRACES = 1e-9
+_LARGE = 512  # dimensions
 
 
 class Kernels(Protocol):
@@ -47,16 +48,17 @@ class NumpyKernels:
     def trace_sqrtm(
         self, covariance_a: FloatArray, covariance_b: FloatArray, *, distance_scale: float | None = None
     ) -> float:
-        """See `Kernels.trace_sqrtm`. With La from Cholesky, the eigenvalues of ``Laᵀ Σb La`` are those of ``Σa Σb``,
-        and one symmetric eigenproblem gives the trace. Rounding noise η = D·eps·λmax in its null space would become
-        sqrt(η), so eigenvalues below it count as zero (spec of the clipped form: off by 4e-7 otherwise).
+        """See `Kernels.trace_sqrtm`. With C = ``Laᵀ Lb`` from Cholesky, the eigenvalues of ``C Cᵀ`` are those of
+        ``Σa Σb``, and one symmetric eigenproblem gives the trace. Rounding noise η = D·eps·λmax in its null space would
+        become sqrt(η), so eigenvalues below it count as zero (spec of the clipped form: off by 4e-7 otherwise).
 
         ``distance_scale``: what the caller will subtract twice this from, to get the Fréchet distance. Where the
         estimated error would show in the distance beyond 1e-7 of it, or beyond 1e-9 of ``Tr Σa + Tr Σb``, the singular
-        values of ``Laᵀ Lb`` are taken: exact to rounding, at twice the time.
-        """
-        from scipy.linalg import eigvalsh, svdvals
+        values of C are taken: exact to rounding, at twice the time.
 
+        The rest is numpy's where it is small: scipy brings a BLAS of its own, and the threads of the two get in each
+        other's way.
+        """
         a, b = _checked(covariance_a), _checked(covariance_b)
         if a.shape != b.shape:
             raise InputError(f"Two covariances of one shape are needed, not {a.shape} and {b.shape}.")
@@ -64,8 +66,8 @@ class NumpyKernels:
         if factor is None or other is None:
             return 0.0
         # The trace is symmetric, so the problem may have the size of the lower rank.
-        thin, covariance = (other, a) if other.shape[1] < factor.shape[1] else (factor, b)
-        eigenvalues = eigvalsh(_conjugated(covariance, thin), overwrite_a=True, check_finite=False)
+        cross = other.T @ factor if other.shape[1] < factor.shape[1] else factor.T @ other
+        eigenvalues = np.linalg.eigvalsh(cross @ cross.T)
         top = float(eigenvalues[-1]) if len(eigenvalues) else 0.0
         if top <= 0:
             return 0.0
@@ -79,7 +81,9 @@ class NumpyKernels:
         error = float((typical / (2 * np.sqrt(kept))).sum() + np.sqrt(np.maximum(dropped, typical)).sum())
         scale = trace if distance_scale is None else max(abs(distance_scale - 2 * trace), _EPS * trace)
         if 2 * error > min(_CLOSE * scale, _CLOSE_TO_TRACES * float(a.trace() + b.trace())):
-            return float(svdvals(factor.T @ other, overwrite_a=True, check_finite=False).sum())
+            from scipy.linalg import svdvals
+
+            return float(svdvals(cross, overwrite_a=True, check_finite=False).sum())
         return trace
 
     def kl_divergence(self, logits: NDArray[Any]) -> float:
@@ -129,17 +133,15 @@ def trace_sqrtm_of_rows(rows_a: FloatArray, rows_b: FloatArray) -> float:
     return float(np.linalg.svd(rows_a @ rows_b.T, compute_uv=False).sum())
 
 
-def _conjugated(covariance: FloatArray, factor: FloatArray) -> FloatArray:
-    """``Lᵀ Σ L`` in its lower triangle, for L (D, rank). With a triangular L, LAPACK does it at a third of the cost."""
-    from scipy.linalg.lapack import dsygst
+def _cholesky(matrix: FloatArray) -> FloatArray:
+    """The lower factor. scipy's is faster where the matrix is large, numpy's where waking other threads costs more."""
+    if len(matrix) < _LARGE:
+        small: FloatArray = np.linalg.cholesky(matrix).astype(np.float64, copy=False)
+        return small
+    from scipy.linalg import cholesky
 
-    if factor.shape[0] == factor.shape[1] and not np.triu(factor, 1).any():
-        product, _ = dsygst(covariance, factor, itype=2, lower=1)
-    else:
-        product = factor.T @ (covariance @ factor)
-        product = (product + product.T) / 2
-    conjugated: FloatArray = product
-    return conjugated
+    large: FloatArray = cholesky(matrix, lower=True, check_finite=False)
+    return large
 
 
 def _factor(covariance: FloatArray) -> FloatArray | None:
@@ -149,9 +151,6 @@ def _factor(covariance: FloatArray) -> FloatArray | None:
     scale keep their digits. Pivots up to D·eps are then rounding noise, and the rank is found (Higham, "Accuracy and
     Stability of Numerical Algorithms", §10.3). As exact as eigenvectors, at a tenth of their time for 500 of 2048.
     """
-    from scipy.linalg import LinAlgError, cholesky
-    from scipy.linalg.lapack import dpstrf
-
     deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     if not deviation.any():
         return None
@@ -159,11 +158,13 @@ def _factor(covariance: FloatArray) -> FloatArray | None:
     evened = covariance / scale / scale.T
     noise = len(covariance) * _EPS
     try:
-        lower: FloatArray = cholesky(evened, lower=True, check_finite=False)
+        lower = _cholesky(evened)
         if float(np.diagonal(lower).min()) ** 2 > noise:
             return lower * scale
-    except LinAlgError:
+    except np.linalg.LinAlgError:
         pass
+    from scipy.linalg.lapack import dpstrf
+
     pivoted, order, rank, _ = dpstrf(evened, lower=1, tol=noise)
     factor: FloatArray = np.empty((len(covariance), rank))
     factor[order - 1] = np.tril(pivoted)[:, :rank]  # order counts from 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import FloatArray, ImageArray
 from genmetrics_rt.decode import decode
 from genmetrics_rt.sources import ImageSource, RawImage, Undecodable
+from genmetrics_rt.threads import threads_or_default
 
 MIN_TRAITS = 20  # images a side, for a word on how the two differ
 
@@ -83,19 +85,19 @@ class Traits:
 
 
 def traits_of(
-    source: ImageSource, sample: int = 300, seed: int = 0, *, positions: NDArray[np.int64] | None = None
+    source: ImageSource,
+    sample: int = 300,
+    seed: int = 0,
+    *,
+    positions: NDArray[np.int64] | None = None,
+    threads: int | None = None,
 ) -> Traits:
     """The traits of a seeded sample of a source, or of some positions of it; what cannot be read is left out."""
     among = np.arange(len(source)) if positions is None else positions
     chosen = np.sort(np.random.default_rng(seed).choice(among, min(sample, len(among)), replace=False))
-    rows: list[Sequence[Any]] = []
-    for position in chosen.tolist():
-        try:
-            raw = source.read(position)
-            pixels = decode(raw, alpha="white")
-        except (Undecodable, OSError):
-            continue
-        rows.append((*_of_file(raw), *_of_pixels(pixels)))
+    with ThreadPoolExecutor(threads_or_default(threads), thread_name_prefix="genmetrics-traits") as pool:
+        found = pool.map(lambda position: _of_image(source, position), chosen.tolist())
+        rows = [row for row in found if row is not None]
     columns = list(zip(*rows, strict=True)) if rows else [()] * 9
     formats, quality, width, height, blockiness, grey, brightness, contrast, high = columns
     return Traits(
@@ -160,6 +162,16 @@ def high_frequency_of(luminance: FloatArray) -> float:
     return sum(squares) / 2 / (2 * variance)
 
 
+def _of_image(source: ImageSource, position: int) -> tuple[Any, ...] | None:
+    """The entries of one image, or None where it cannot be read."""
+    try:
+        raw = source.read(position)
+        pixels = decode(raw, alpha="white")
+    except (Undecodable, OSError):
+        return None
+    return *_of_file(raw), *_of_pixels(pixels)
+
+
 def _of_file(raw: RawImage) -> tuple[str, float]:
     """Format, and JPEG quality, from the header."""
     if raw.pixels is not None:
@@ -181,7 +193,9 @@ def _of_file(raw: RawImage) -> tuple[str, float]:
 def _of_pixels(pixels: ImageArray) -> tuple[int, int, float, bool, float, float, float]:
     corner = pixels[:_LARGEST, :_LARGEST]
     luminance: FloatArray = corner.astype(np.float64) @ _LUMA
-    spread = corner.max(axis=-1).astype(np.int16) - corner.min(axis=-1)
+    red, green, blue = np.moveaxis(corner, -1, 0)
+    # Channel by channel: NumPy reduces a last axis of three entries 30 times slower.
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return (
         pixels.shape[1],
         pixels.shape[0],
