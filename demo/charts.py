@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 28, 14, 44
 # Lines are told apart by their dashes too, never by colour alone.
 _DASHES = ("", "7 4", "2 4", "10 3 2 3")
 
@@ -58,7 +58,7 @@ def line_chart(
         parts.append(
             f'<rect class="band {band.kind}" x="{_LEFT}" y="{top}" width="{_WIDTH - _LEFT - _RIGHT}" '
             f'height="{round(bottom - top, 1)}"/>'
-            f'<text class="band-name" x="{_WIDTH - _RIGHT - 6}" y="{round(top + 13, 1)}" text-anchor="end">'
+            f'<text class="band-name" x="{_LEFT + 6}" y="{round(bottom - 6, 1)}">'
             f"{escape(band.name)}</text>"
         )
     for tick in _ticks(low, high):

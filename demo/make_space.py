@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "make_space.py", "precompute.py", "*.whl")
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "make_space.py", "precompute.py", "screenshots", "*.whl")
 
 
 def main(folder: Path) -> Path:

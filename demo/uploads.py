@@ -200,7 +200,7 @@ class _Seen:
                     raise _too_many_pixels(name, f"{image.width:,} × {image.height:,} pixels", limits)
                 kind, size = image.format or "", image.size
                 self._decode(name, image)
-        except Refused:
+        except (Refused, MemoryError):
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise _too_many_pixels(name, "even more pixels", limits) from error
@@ -221,6 +221,8 @@ class _Seen:
         try:
             image.load()
             self.is_any_whole = True
+        except MemoryError:
+            raise
         except Exception as error:
             self.broken.append((name, f"cut off or damaged ({error})"))
 
@@ -267,7 +269,7 @@ def _accept_images(paths: list[Path], folder: Path, limits: Limits) -> Side:
         if kind is not None:  # what is an image shall be read as one
             name = name.lstrip(".") or "image"
             if PurePosixPath(name).suffix.lower() not in SUFFIXES:
-                name += next(suffix for suffix, its_kind in SUFFIXES.items() if its_kind == kind)
+                name += f".{kind.lower()}" if f".{kind.lower()}" in SUFFIXES else ".jp2"  # JPEG2000, the only other
         _keep(path, folder / names.unused(name))
     seen.require_any(f"{len(paths):,} {'file was' if len(paths) == 1 else 'files were'} uploaded")
     total = sum(_size(path) for path in folder.iterdir())

@@ -101,6 +101,7 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
         [
             Row("job_cached_reference", f"{IMAGES:,} JPEGs of 300 px against a saved reference"),
             Row("job_two_folders", f"two folders of {IMAGES:,} JPEGs of 300 px"),
+            Row("job_scores_alone", "the same, scores alone (--no-intervals)"),
         ],
     ),
     "fid_job": (

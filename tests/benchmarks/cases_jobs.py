@@ -12,7 +12,7 @@ from tests.benchmarks import material
 from tests.benchmarks.measuring import Finished, Measured, command, python, require
 
 
-def _built_in(reference_first: bool) -> Measured:
+def _built_in(reference_first: bool, *options: str) -> Measured:
     out, real = material.jpeg_folders()
     home = material.shared() / "home-built-in"
     environment = material.environment(home)
@@ -22,7 +22,7 @@ def _built_in(reference_first: bool) -> Measured:
         real = saved
         shutil.rmtree(home)
     html = material.shared() / "report.html"
-    finished = command([*material.GENMETRICS, "evaluate", out, real, "-q", "--html", html], environment)
+    finished = command([*material.GENMETRICS, "evaluate", out, real, "-q", "--html", html, *options], environment)
     shutil.rmtree(home)
     return Measured(finished.seconds, finished.megabytes)
 
@@ -33,6 +33,10 @@ def job_cached_reference() -> Measured:
 
 def job_two_folders() -> Measured:
     return _built_in(reference_first=False)
+
+
+def job_scores_alone() -> Measured:
+    return _built_in(False, "--no-intervals")
 
 
 # --- FID ----------------------------------------------------------------------------------------------------------
