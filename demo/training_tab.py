@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
@@ -10,6 +11,7 @@ import genmetrics_rt as gm
 from charts import Band, Line, line_chart
 
 EXAMPLE = "digits-gan-training"
+_MOST_BYTES = 20_000_000
 _BANDS = (Band(0.8, 0.9, "healthy", "good"), Band(0.0, 0.5, "guessing", "bad"))
 _FORMAT = (
     "CSV or JSONL with `step`, `real_logit` and `generated_logit`, a picture of each kind a row; `held_out_logit` "
@@ -19,6 +21,10 @@ _FORMAT = (
 
 def read(path: str | None) -> gm.TrainingLog:
     """The log that was uploaded, or the shipped example."""
+    if path and Path(path).stat().st_size > _MOST_BYTES:
+        raise gr.Error(
+            "The log is larger than 20 MB. Keep every tenth step, or fewer pictures at each.", print_exception=False
+        )
     try:
         return gm.read_training_log(path or EXAMPLE)
     except gm.GenmetricsError as error:

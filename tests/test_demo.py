@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 
 import genmetrics_rt as gm
 from tests import makers
+from tests.servers import serving
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
@@ -71,39 +69,11 @@ def test_it_imports_the_public_face_alone(path: Path) -> None:
 # Its endpoints
 
 
-def start(python: str | Path, app: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **{name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")},
-        "GRADIO_SERVER_PORT": str(port),
-        "GENMETRICS_HOME": str(home),
-        "NO_PROXY": "127.0.0.1",
-    }
-    home.mkdir(exist_ok=True)
-    log = (home / "log").open("wb")
-    server = subprocess.Popen([python, "-W", "ignore", app], cwd=home, env=environment, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        if server.poll() is not None:
-            pytest.fail(f"the server ended: {(home / 'log').read_text()[-3000:]}")
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return server, address
-        except OSError:
-            time.sleep(0.5)
-    server.kill()
-    pytest.fail(f"the server does not listen: {(home / 'log').read_text()[-3000:]}")
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("gradio")
-    server, address = start(sys.executable, DEMO / "app.py", tmp_path_factory.mktemp("server") / "home")
-    yield address
-    server.terminate()
-    server.wait(30)
+    with serving(sys.executable, DEMO / "app.py", tmp_path_factory.mktemp("server") / "home") as address:
+        yield address
 
 
 # In a process of its own: gradio_client warns, and would look for telemetry settings of this one.
@@ -189,6 +159,18 @@ def test_compare_by_program(address: str, tmp_path: Path) -> None:
     assert set(answer["reports"]) == {"digits-gan", "digits-vae"}
 
 
+def test_agents_see_the_two_endpoints_where_that_is_wanted(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    with (
+        serving(sys.executable, DEMO / "app.py", tmp_path / "home", GENMETRICS_MCP="1") as address,
+        urllib.request.urlopen(f"{address}/gradio_api/mcp/schema", timeout=30) as answer,
+    ):
+        tools = {tool["name"]: tool for tool in json.load(answer)}
+    assert set(tools) == {"evaluate", "compare"}
+    assert "Score generated images" in tools["evaluate"]["description"]
+    assert {"generated", "reference", "metrics", "num_images"} <= set(tools["evaluate"]["inputSchema"]["properties"])
+
+
 # The Space
 
 
@@ -209,10 +191,8 @@ def test_the_space_installs_into_an_empty_environment_and_starts(tmp_path: Path)
     subprocess.run([*install, "-r", "requirements.txt"], check=True, cwd=space, timeout=500)
     listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     assert "torch" not in listed and "genmetrics" in listed
-    server, address = start(python, space / "app.py", tmp_path / "home")
-    try:
-        with urllib.request.urlopen(address, timeout=30) as page:
-            assert b"genmetrics" in page.read()
-    finally:
-        server.terminate()
-        server.wait(30)
+    with (
+        serving(python, space / "app.py", tmp_path / "home") as address,
+        urllib.request.urlopen(address, timeout=30) as page,
+    ):
+        assert b"genmetrics" in page.read()

@@ -6,14 +6,9 @@ Skipped where there is no Chromium (`apt-get install chromium`); `.ci/run` fails
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +18,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.servers import serving
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,31 +33,9 @@ PATIENCE = 60_000  # milliseconds; how long things take is for the benchmarks
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server, started as `make demo` starts it."""
     pytest.importorskip("gradio")
-    home, empty = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("empty")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GENMETRICS_HOME": str(home), "NO_PROXY": "127.0.0.1"}
-    log = (empty / "log").open("w")
-    command = [sys.executable, "-W", "ignore", str(ROOT / "demo" / "app.py")]
-    server = subprocess.Popen(command, cwd=empty, env=environment, stdout=log, stderr=log)
-    place = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            if server.poll() is not None:
-                pytest.fail(f"the server ended: {(empty / 'log').read_text()[-2000:]}")
-            try:
-                urllib.request.urlopen(place, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield place
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
+    with serving(sys.executable, ROOT / "demo" / "app.py", tmp_path_factory.mktemp("server") / "home") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
