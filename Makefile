@@ -1,10 +1,10 @@
-# A few words: make try · make demo · make test · make proof · make check · make bench · make space
+# A few words: make try · make demo · make test · make proof · make check · make bench · make space · make static-space
 PYTHON ?= python3
 GENERATED ?= digits-gan
 REFERENCE ?= digits
 REPORT ?= report.html
 
-.PHONY: help try demo space test proof check bench clean
+.PHONY: help try demo space static-space test proof check bench clean
 
 help:
 	@echo "make try      evaluate a shipped example, or GENERATED=dir REFERENCE=dir; writes $(REPORT)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check    formatting, lint, types"
 	@echo "make bench    ours beside the peers, in one run on this machine"
 	@echo "make space    the page as a Hugging Face Space, in dist/space"
+	@echo "make static-space    reports and the playground as a free, static Space, in dist/static-space"
 
 # The runtime alone: no torch, no gradio.
 .venv/.ready: pyproject.toml
@@ -44,6 +45,9 @@ demo: .venv-demo/.ready
 
 space: .venv-demo/.ready
 	.venv-demo/bin/python demo/make_space.py dist/space
+
+static-space: .venv/.ready
+	.venv/bin/python demo/make_static_space.py dist/static-space
 
 test: .venv-test/.ready
 	.venv-test/bin/python -m pytest -m "not proof" --durations=15

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "make_space.py", "precompute.py", "screenshots", "*.whl")
+_LEFT_OUT = shutil.ignore_patterns(
+    "__pycache__", "*.pyc", "make_space.py", "make_static_space.py", "static", "precompute.py", "screenshots", "*.whl"
+)
 
 
 def main(folder: Path) -> Path:
