@@ -66,8 +66,8 @@ class NumpyKernels:
         if factor is None or other is None:
             return 0.0
         # The trace is symmetric, so the problem may have the size of the lower rank.
-        cross = other.T @ factor if other.shape[1] < factor.shape[1] else factor.T @ other
-        eigenvalues = np.linalg.eigvalsh(cross @ cross.T)
+        thin, wide, covariance = (other, factor, a) if other.shape[1] < factor.shape[1] else (factor, other, b)
+        eigenvalues = _eigenvalues(thin, wide, covariance)
         top = float(eigenvalues[-1]) if len(eigenvalues) else 0.0
         if top <= 0:
             return 0.0
@@ -83,7 +83,7 @@ class NumpyKernels:
         if 2 * error > min(_CLOSE * scale, _CLOSE_TO_TRACES * float(a.trace() + b.trace())):
             from scipy.linalg import svdvals
 
-            return float(svdvals(cross, overwrite_a=True, check_finite=False).sum())
+            return float(svdvals(thin.T @ wide, overwrite_a=True, check_finite=False).sum())
         return trace
 
     def kl_divergence(self, logits: NDArray[Any]) -> float:
@@ -131,6 +131,23 @@ def trace_sqrtm_of_rows(rows_a: FloatArray, rows_b: FloatArray) -> float:
     """
     # numpy's, not scipy's: the two bring a BLAS each, whose threads get in each other's way after a product.
     return float(np.linalg.svd(rows_a @ rows_b.T, compute_uv=False).sum())
+
+
+def _eigenvalues(factor: FloatArray, other: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Of ``Lᵀ Σ L`` with ``Σ = M Mᵀ``, ascending, from L (D, rank), M (D, rank) and Σ (D, D)."""
+    if len(covariance) < _LARGE:
+        cross = factor.T @ other
+        small: FloatArray = np.linalg.eigvalsh(cross @ cross.T).astype(np.float64, copy=False)
+        return small
+    from scipy.linalg import eigvalsh
+    from scipy.linalg.lapack import dsygst
+
+    if factor.shape[0] == factor.shape[1] and not np.triu(factor, 1).any():  # LAPACK does it at a third of the cost
+        product, _ = dsygst(covariance, factor, itype=2, lower=1)
+    else:
+        product = factor.T @ (covariance @ factor)
+    large: FloatArray = eigvalsh(product, overwrite_a=True, check_finite=False)
+    return large
 
 
 def _cholesky(matrix: FloatArray) -> FloatArray:
