@@ -93,7 +93,6 @@ def build(jobs: Jobs, precomputed: Path) -> None:
                     extractor=chosen_extractor,
                     num_images=number,
                     progress=task.progress,
-                    threads=network.THREADS,
                 )
                 scored[name] = replace(
                     found,

@@ -116,9 +116,7 @@ def score(jobs: Jobs, sides: Any, **options: Any) -> Iterator[State]:
 
     def work(job: Job, taken: list[Any]) -> gm.Report:
         options["num_images"] = enough(options.get("num_images"), taken)
-        found = gm.evaluate(
-            *(str(side.path) for side in taken), progress=job.progress, threads=network.THREADS, **options
-        )
+        found = gm.evaluate(*(str(side.path) for side in taken), progress=job.progress, **options)
         names = [named(side, files) for side, (_, files) in zip(taken, sides, strict=True)]
         return replace(
             found,

@@ -8,8 +8,7 @@ import threading
 
 import genmetrics_rt as gm
 
-THREADS = max(1, (os.cpu_count() or 2) // 2)  # of one job: two run at a time
-CONCURRENT = 2
+CONCURRENT = 2  # jobs at a time: while one scores, the other reads
 # "1": fetch the weights of inception-fid in the background. On a Space that is the default.
 FETCH = os.environ.get("GENMETRICS_DEMO_FETCH", "1" if "SPACE_ID" in os.environ else "0") == "1"
 _LOG = logging.getLogger("genmetrics_demo")
