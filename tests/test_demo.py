@@ -171,6 +171,17 @@ def test_agents_see_the_two_endpoints_where_that_is_wanted(tmp_path: Path) -> No
     assert {"generated", "reference", "metrics", "num_images"} <= set(tools["evaluate"]["inputSchema"]["properties"])
 
 
+def test_where_weights_are_fetched_in_the_background_the_page_says_so_and_goes_on(tmp_path: Path) -> None:
+    """There is no network here, or a slow one: either way the page is there at once."""
+    home, proxy = tmp_path / "home", "http://127.0.0.1:9"  # nobody listens there
+    off = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "HTTP_PROXY": proxy, "http_proxy": proxy}
+    with (
+        serving(sys.executable, DEMO / "app.py", home, GENMETRICS_DEMO_FETCH="1", **off) as address,
+        urllib.request.urlopen(f"{address}/config", timeout=30) as answer,
+    ):
+        assert "fetches the weights of the ImageNet Inception" in answer.read().decode()
+
+
 # The Space
 
 

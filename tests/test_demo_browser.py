@@ -238,6 +238,18 @@ def test_the_training_slider_moves_the_confusion_matrix(open_page: Any) -> None:
     expect(matrix).to_contain_text("At step 250", timeout=PATIENCE)
 
 
+def test_a_log_of_ones_own_is_judged(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    tab(page, "Training")
+    lines = [f'{{"step": {step}, "real_logit": [1, -1], "generated_logit": [1, -1]}}' for step in range(20)]
+    field = page.locator('input[type="file"][accept*=".jsonl"]')
+    field.set_input_files({"name": "log.jsonl", "mimeType": "text/plain", "buffer": "\n".join(lines).encode()})
+    expect(page.locator(".gm-verdict.guessing")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".gm-confusion caption")).to_contain_text("At step 19")
+
+
 def test_a_story_of_the_playground(open_page: Any) -> None:
     from playwright.sync_api import expect
 
