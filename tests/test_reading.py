@@ -131,7 +131,7 @@ def test_the_most_serious_finding_is_the_headline() -> None:
         for severity in ("info", "warning", "problem")
     )
     report = dataclasses.replace(reports.full(), findings=(info, warning, problem))
-    assert report.verdict == read(report).sentences[0] == "The problem. (1 more finding below.)"
+    assert report.verdict == read(report).sentences[0] == "The problem. (1 more finding.)"
     assert report.to_text().count("The problem.") == 2  # here and among the findings
     assert dataclasses.replace(report, findings=(info, warning)).verdict == "The warning."
 

@@ -58,7 +58,7 @@ def verdict(report: Report) -> str:
     serious = [finding for finding in sorted_findings(report) if finding.severity in ("problem", "warning")]
     if serious:
         others = len(serious) - 1
-        more = f" ({counted(others, 'more finding')} below.)" if others else ""
+        more = f" ({counted(others, 'more finding')}.)" if others else ""
         return prose(serious[0].claim) + more
     lead = _lead(report)
     if lead is None or lead.floor is None or lead.value is None or too_few(report):
