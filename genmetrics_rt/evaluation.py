@@ -338,8 +338,8 @@ def _report(
             floors,
             generated_source=generated.source,
             reference_source=reference.source,
-            generated_traits=_traits(generated),
-            reference_traits=_traits(reference),
+            generated_traits=_traits(generated, preparation.threads),
+            reference_traits=_traits(reference, preparation.threads),
             training_log=training_log,
             likelihoods=likelihoods,
         )
@@ -382,8 +382,10 @@ def _report(
     )
 
 
-def _traits(side: PreparedSide) -> Traits | None:
-    return None if side.source is None else traits_of(side.source, positions=side.features.index)
+def _traits(side: PreparedSide, threads: int | None) -> Traits | None:
+    if side.source is None:
+        return None
+    return traits_of(side.source, positions=side.features.index, threads=threads)
 
 
 def common_extractor(generated: ExtractorSummary, reference: ExtractorSummary) -> ExtractorSummary:
