@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import signal
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 # Before gradio is imported: afterwards it has already asked for versions, and told who runs it.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Uploads lie in a folder of this process, readable by its user only, and not among those of other programs.
+if "GRADIO_TEMP_DIR" not in os.environ:
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="genmetrics-uploads-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 import gradio as gr
 
@@ -49,9 +58,9 @@ def build(jobs: Jobs) -> gr.Blocks:
         gr.HTML(HEAD)
         with gr.Tabs():
             with gr.Tab("Evaluate", id="evaluate"):
-                evaluate_tab.build(jobs, PRECOMPUTED)
+                evaluate_tab.build(page, jobs, PRECOMPUTED)
             with gr.Tab("Compare", id="compare"):
-                compare_tab.build(jobs, PRECOMPUTED)
+                compare_tab.build(page, jobs, PRECOMPUTED)
             with gr.Tab("Training", id="training"):
                 training_tab.build((PRECOMPUTED / "track.html").read_text(encoding="utf-8"))
             with gr.Tab("Playground", id="playground"):
@@ -88,4 +97,5 @@ def launch(**options: Any) -> Any:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that folders are removed as after Ctrl-C
     launch()

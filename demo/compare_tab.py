@@ -23,7 +23,7 @@ _INTRODUCTION = (
 )
 
 
-def build(jobs: Jobs, precomputed: Path) -> None:
+def build(page: gr.Blocks, jobs: Jobs, precomputed: Path) -> None:
     """The tab's content."""
     gr.Markdown(_INTRODUCTION)
     with gr.Row():
@@ -113,6 +113,14 @@ def build(jobs: Jobs, precomputed: Path) -> None:
         api_visibility="private",
         concurrency_limit=16,
         trigger_mode="once",
+        show_progress="hidden",
+    )
+    page.load(
+        lambda: gr.Dropdown(network.extractors()),
+        None,
+        extractor,
+        api_visibility="private",
+        queue=False,
         show_progress="hidden",
     )
     stop.click(jobs.stop, job, None, api_visibility="private", queue=False)

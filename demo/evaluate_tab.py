@@ -24,7 +24,7 @@ _READY = (
 )
 
 
-def build(jobs: Jobs, precomputed: Path) -> None:
+def build(page: gr.Blocks, jobs: Jobs, precomputed: Path) -> None:
     """The tab's content. ``precomputed`` holds the example's report as a page, a fragment, JSON and Markdown."""
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -41,7 +41,7 @@ def build(jobs: Jobs, precomputed: Path) -> None:
             with gr.Row():
                 run = gr.Button("Evaluate", variant="primary", elem_id="evaluate-run")
                 stop = gr.Button("Stop", interactive=False, elem_id="evaluate-stop")
-            gr.Markdown(network.note(), elem_classes="gm-note")
+            note = gr.Markdown(network.note(), elem_classes="gm-note")
         with gr.Column(scale=3, min_width=340):
             status = gr.HTML(told("", _READY), elem_id="evaluate-status")
             with gr.Row():
@@ -91,6 +91,15 @@ def build(jobs: Jobs, precomputed: Path) -> None:
         api_visibility="private",
         concurrency_limit=16,
         trigger_mode="once",
+        show_progress="hidden",
+    )
+    # Weights may have come since the server started.
+    page.load(
+        lambda: (gr.Dropdown(network.extractors()), network.note()),
+        None,
+        [extractor, note],
+        api_visibility="private",
+        queue=False,
         show_progress="hidden",
     )
     stop.click(jobs.stop, job, None, api_visibility="private", queue=False)

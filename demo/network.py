@@ -13,9 +13,9 @@ CONCURRENT = 2  # jobs at a time: while one scores, the other reads
 FETCH = os.environ.get("GENMETRICS_DEMO_FETCH", "1" if "SPACE_ID" in os.environ else "0") == "1"
 _LOG = logging.getLogger("genmetrics_demo")
 _TITLES = {
-    "scattering": "built-in: wavelet scattering (no weights needed; not comparable with published FID)",
-    "digits-classifier": "a classifier of handwritten digits (for the examples)",
-    "inception-fid": "the ImageNet Inception: the FID that papers print",
+    "scattering": "Built-in: wavelet scattering",
+    "digits-classifier": "Classifier of digits",
+    "inception-fid": "ImageNet Inception: published FID",
 }
 
 

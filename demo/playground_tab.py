@@ -69,8 +69,12 @@ def _points() -> None:
             return f'<p class="gm-status failed">{error}</p>'
 
     story.input(told, story, [what, *sliders, shown], **_EVENT, concurrency_limit=4)
-    for slider in sliders:
-        slider.input(moved, sliders, shown, **_EVENT, concurrency_limit=4)
+    gr.on(_moves(sliders), moved, sliders, shown, **_EVENT, concurrency_limit=4)
+
+
+def _moves(knobs: list[Any]) -> list[Any]:
+    """What a visitor does to knobs; stories move them too, and then the page is there already."""
+    return [knob.input for knob in knobs] + [knob.release for knob in knobs if isinstance(knob, gr.Slider)]
 
 
 def _values(knobs: Knobs) -> tuple[Any, ...]:
@@ -123,8 +127,7 @@ def _digits() -> None:
         except gm.InputError as error:
             return f'<p class="gm-status failed">{error}</p>'
 
-    for slider in sliders:
-        slider.release(moved, sliders, shown, **_EVENT, concurrency_limit=2)
+    gr.on(_moves(sliders), moved, sliders, shown, **_EVENT, concurrency_limit=2)
 
 
 def _show_digits(knobs: DigitKnobs) -> str:

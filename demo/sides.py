@@ -16,7 +16,7 @@ GENERATED = {
     "digits-vae": "Digits of a VAE (example)",
     "digits-memoriser": "Digits of a model that copies (example)",
 }
-REFERENCE = {"digits": "Real handwritten digits (example)"}
+REFERENCE = {"digits": "Real digits (example)"}
 _KINDS = "A zip or tar, many images, an array (.npy, .npz), or a file of statistics"
 
 

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
     from genmetrics_rt.reference import Reference, write_statistics
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
+    from genmetrics_rt.sides import ExampleImages, example_images
     from genmetrics_rt.statistics import FeatureStatistics
     from genmetrics_rt.statistics_files import StatisticsFile, read_statistics
     from genmetrics_rt.tracking import Track, track
@@ -150,6 +151,8 @@ _HOMES = {
     "Gallery": "report",
     "Report": "report",
     "Score": "report",
+    "ExampleImages": "sides",
+    "example_images": "sides",
     "FeatureStatistics": "statistics",
     "StatisticsFile": "statistics_files",
     "read_statistics": "statistics_files",
@@ -171,6 +174,7 @@ __all__ = [
     "DiscriminatorStatistics",
     "EmptySide",
     "Evaluation",
+    "ExampleImages",
     "Explanation",
     "FeatureExtractor",
     "FeatureMismatch",
@@ -210,6 +214,7 @@ __all__ = [
     "discriminator_statistics",
     "evaluate",
     "evaluate_by_class",
+    "example_images",
     "expected_coverage",
     "explain",
     "extract_features",

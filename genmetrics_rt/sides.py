@@ -41,6 +41,17 @@ SHIPPED_IMAGES = {"digits": EXAMPLES / "digits.npz"}
 
 
 @dataclass(frozen=True)
+class ExampleImages:
+    """Shipped pictures: ``images`` (N, H, W) uint8, ``labels`` (N,) of their classes, and ``is_train`` (N,), which of
+    them the shipped models were trained on.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+    is_train: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class FeatureRows:
     """Features that the user made."""
 
@@ -56,6 +67,14 @@ class GeneratorRequest:
 
 
 Side: TypeAlias = "ImageSource | FeatureRows | Reference | GeneratorRequest"
+
+
+def example_images(name: str = "digits") -> ExampleImages:
+    """The pictures behind the name of a shipped example, with what is known of them. Raises `MissingInput`."""
+    if name not in SHIPPED_IMAGES:
+        raise MissingInput(f"There are no example images {name!r}; there are {', '.join(SHIPPED_IMAGES)}.")
+    with np.load(SHIPPED_IMAGES[name]) as file:
+        return ExampleImages(file["images"], file["labels"], file["is_train"])
 
 
 def open_side(value: Any) -> Side:

@@ -165,6 +165,19 @@ def binarised(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng:
     return ((images > 110) * 255).astype(np.uint8)
 
 
+def framed(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A grey frame around each digit, which is as plain to see as before."""
+    made = images.copy()
+    for edge in (np.s_[:, :2], np.s_[:, -2:], np.s_[:, :, :2], np.s_[:, :, -2:]):
+        made[edge] = 120
+    return made
+
+
+def two_kinds(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Only two kinds of ten are made."""
+    return images[kinds < 2]
+
+
 def larger(images: np.ndarray, kinds: np.ndarray, reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Twice as large."""
     return images.repeat(2, axis=1).repeat(2, axis=2)

@@ -23,6 +23,7 @@ def make_extractor(
     *,
     dimension: int = 12,
     classes: int = 0,
+    head: np.ndarray | None = None,
     name: str = "tiny",
     seed: int = 0,
     protocol: dict | None = None,
@@ -31,6 +32,7 @@ def make_extractor(
 ) -> Path:
     """A bundle whose features are tanh of a fixed random projection of the pixels, with optional class logits.
 
+    The logits are features @ ``head`` (dimension, classes), by default random.
     ``protocols`` are all of its protocols by name; ``entries`` are further entries of the manifest.
     """
     rng = np.random.default_rng(seed)
@@ -45,7 +47,8 @@ def make_extractor(
     specs = [{"name": "features", "dtype": "float32", "shape": ["N", dimension]}]
     taps = {"features": "features"}
     if classes:
-        head = rng.standard_normal((dimension, classes)).astype(np.float32)
+        random = rng.standard_normal((dimension, classes)).astype(np.float32)
+        head = random if head is None else head.astype(np.float32)
         initializers.append(numpy_helper.from_array(head, "head"))
         nodes.append(helper.make_node("MatMul", ["features", "head"], ["logits"]))
         outputs.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]))

@@ -159,6 +159,19 @@ def test_compare_by_program(address: str, tmp_path: Path) -> None:
     assert set(answer["reports"]) == {"digits-gan", "digits-vae"}
 
 
+def test_nothing_of_anybody_is_left_when_the_server_ends(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", makers.pictures(40))
+    place = tmp_path / "place"
+    place.mkdir()
+    call = ("/evaluate", [{"file": str(tmp_path / "images.npy")}, None, "", "digits", "scattering", "kid", 40, 0])
+    with serving(sys.executable, DEMO / "app.py", tmp_path / "home", TMPDIR=str(place)) as address:
+        (answer,) = asked(address, call)["answers"]  # type: ignore[misc]
+        assert answer["scores"]["kid"]["value"] is not None
+        assert list(place.glob("genmetrics-uploads-*/*/*.npy"))  # until it is an hour old
+        assert not list(place.glob("genmetrics-demo-*/job-*"))
+    assert not list(place.glob("genmetrics-*"))
+
+
 def test_agents_see_the_two_endpoints_where_that_is_wanted(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     with (

@@ -9,6 +9,7 @@ import io
 import re
 import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,21 +178,32 @@ def test_a_zip_of_300_images_is_scored(open_page: Any) -> None:
     assert "/tmp" not in report
 
 
+def a_gigabyte_of_zeros() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros.png", "w") as member:
+        for _ in range(1024):
+            member.write(bytes(1 << 20))
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("bomb.zip", None, "unpack"),
         ("empty.zip", b"PK\x05\x06" + 18 * b"\0", "empty"),
         ("words.png", b"these are words\n" * 20, "no image"),
     ],
 )
-def test_a_bad_upload_gets_a_helpful_message(open_page: Any, name: str, content: bytes, message: str) -> None:
+def test_a_bad_upload_gets_a_helpful_message(open_page: Any, name: str, content: bytes | None, message: str) -> None:
     from playwright.sync_api import expect
 
     page = open_page()
-    upload(page, name, content)
+    upload(page, name, content or a_gigabyte_of_zeros())
+    start = time.perf_counter()
     page.locator("#evaluate-run").click()
     failed = page.locator("#evaluate-status .failed")
     expect(failed).to_be_visible(timeout=PATIENCE)
+    print(f"{name}: {failed.inner_text()} ({time.perf_counter() - start:.1f} s)")
     assert name in failed.inner_text() and re.search(message, failed.inner_text(), re.I), failed.inner_text()
     expect(page.locator("#evaluate-run")).to_be_enabled()
 
@@ -206,6 +218,31 @@ def test_stop_stops(open_page: Any) -> None:
     page.locator("#evaluate-stop").click()
     expect(status(page)).to_contain_text("Stopped", timeout=PATIENCE)
     expect(page.locator("#evaluate-run")).to_be_enabled()
+
+
+def test_weights_that_came_meanwhile_are_offered_after_a_reload(browser: Any, tmp_path: Path) -> None:
+    """The weights are a file that says so: they cannot be had here."""
+    flag, script = tmp_path / "weights", tmp_path / "start.py"
+    script.write_text(
+        f"import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(ROOT / 'demo')!r})\nimport network\n"
+        f"network.has_published_fid = Path({str(flag)!r}).exists\nimport app\napp.launch()\n"
+    )
+    with serving(sys.executable, script, tmp_path / "home") as address:
+        page = browser.new_page()
+        for there in (False, True):
+            if there:
+                flag.touch()
+            page.goto(address)
+            page.get_by_role("button", name="Advanced").click()
+            page.get_by_label("Features").first.click()
+            page.get_by_role("option", name=re.compile("Built-in")).first.wait_for()
+            assert (page.get_by_role("option", name=re.compile("ImageNet")).count() == 1) == there
+        page.get_by_role("option", name=re.compile("ImageNet")).click()
+        page.locator("#evaluate-run").click()
+        failed = page.locator("#evaluate-status .failed")
+        failed.wait_for(timeout=PATIENCE)
+        assert "genmetrics bundles fetch inception-fid" in failed.inner_text()  # it was asked for, and is not there
+        page.close()
 
 
 # The other tabs
@@ -261,6 +298,23 @@ def test_a_story_of_the_playground(open_page: Any) -> None:
     expect(page.locator("#playground-story")).to_contain_text("Two modes are left", timeout=PATIENCE)
     expect(page.locator("#playground-points .gm-reading")).not_to_contain_text("Nothing stands out")
     shot(page, "playground-collapse")
+
+
+def test_knobs_of_digits_move_the_scores(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    tab(page, "Playground")
+    tab(page, "Digits")
+    words = page.locator("#playground-digits .gm-reading")
+    expect(words).to_contain_text("Nothing stands out")
+    field = page.get_by_label(re.compile("number input for Digits dropped"))
+    field.fill("5")
+    field.press("Enter")
+    expect(words).to_contain_text("recall fell", timeout=PATIENCE)
+    page.locator('button[data-testid="reset-button"]:visible').first.click()
+    expect(words).to_contain_text("Nothing stands out", timeout=PATIENCE)
+    shot(page, "playground-digits")
 
 
 # For everybody

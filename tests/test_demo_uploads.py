@@ -32,8 +32,7 @@ DEMO = str(Path(__file__).parents[1] / "demo")
 if DEMO not in sys.path:
     sys.path.append(DEMO)  # behind everything else: its plain names shadow nothing
 
-import uploads  # noqa: E402
-from uploads import Limits, Refused, Side, accept  # noqa: E402
+from uploads import Limits, Refused, Side, accept, doors, images, names, tars  # noqa: E402
 
 MEGABYTE = 1_000_000
 
@@ -183,7 +182,7 @@ def test_one_broken_image_among_many_is_left_to_the_report(inbox: Path, job: Pat
     ],
 )
 def test_names_are_made_safe_and_stay_readable(given: str, kept: str) -> None:
-    assert uploads._clean(given) == kept
+    assert names.clean(given) == kept
 
 
 def test_two_files_of_one_name_are_two_files(inbox: Path, job: Path) -> None:
@@ -255,10 +254,10 @@ def test_features_and_statistics(inbox: Path, job: Path, tiny: Path) -> None:
 
 
 def test_the_demo_tries_what_the_runtime_tries() -> None:
-    assert {*uploads.FORMATS, "ICO"} == set(decode.FORMATS)
-    assert set(uploads.SUFFIXES) == set(sources.IMAGE_SUFFIXES)
-    assert {suffix for suffix, kind in uploads.SUFFIXES.items() if kind == "TGA"} == set(sources.TGA_SUFFIXES)
-    assert {f".{kind.lower()}" for kind in uploads.FORMATS} - uploads.SUFFIXES.keys() == {".jpeg2000"}
+    assert {*images.FORMATS, "ICO"} == set(decode.FORMATS)
+    assert set(images.SUFFIXES) == set(sources.IMAGE_SUFFIXES)
+    assert {suffix for suffix, kind in images.SUFFIXES.items() if kind == "TGA"} == set(sources.TGA_SUFFIXES)
+    assert {f".{kind.lower()}" for kind in images.FORMATS} - images.SUFFIXES.keys() == {".jpeg2000"}
 
 
 # Too much, or too little.
@@ -625,14 +624,14 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         raise OSError(28, "No space left on device")
         yield b""
 
-    monkeypatch.setattr(uploads, "_unpacked", full)
+    monkeypatch.setattr(tars, "_unpacked", full)
     assert "no room left" in refuse(path)
 
 
 def test_a_defect_of_ours_is_no_refusal_and_leaves_nothing(
     inbox: Path, job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_kind", lambda path: 1 / 0)
+    monkeypatch.setattr(doors, "kind_of", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         accept([write(inbox / "a.png", png())], job / "side")
     assert list(job.iterdir()) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 
 import genmetrics_rt as gm
 from genmetrics_rt.calibration.floor import Floor
+from genmetrics_rt.diagnosis.conditions import SURE
 from genmetrics_rt.diagnosis.evidence import Evidence
 from genmetrics_rt.diagnosis.likelihoods import Likelihoods, read_likelihoods
 from genmetrics_rt.diagnosis.rules import RULES, diagnose
@@ -24,7 +27,7 @@ from genmetrics_rt.report import Finding, Score
 from genmetrics_rt.scoring import settings_for
 from genmetrics_rt.sides import EXAMPLES
 from genmetrics_rt.training_log import TrainingLog, read_training_log
-from tests import faults
+from tests import faults, makers
 from tests.faults import OF_NUMBERS, ON_COLOUR, ON_DIGITS, Fault
 
 SETTINGS = [(extractor, number) for extractor in ("digits-classifier", "scattering") for number in (200, 600)]
@@ -65,6 +68,78 @@ def test_faults_of_colour_pictures(fault: Fault, extractor: str, number: int, ti
     found = keys(diagnose(evidence(fault, chosen, number, "colour"))) - OF_NUMBERS
     assert fault.must <= found
     assert found <= fault.must | fault.may
+
+
+# A sure classifier beside unreal images
+
+
+@pytest.fixture(scope="session")
+def classifiers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Networks with classes: the shipped one, a regression on random features, one that knows nothing, and the shipped
+    one as if it were the network of the published scores.
+    """
+    folder, examples = tmp_path_factory.mktemp("classifiers"), gm.example_images("digits")
+    images = np.repeat(examples.images[..., None], 3, axis=-1)
+    eyes = makers.make_extractor(folder / "eyes", dimension=120, name="eyes")
+    features = gm.FeatureExtractor(eyes, device="cpu")(images)[0].astype(np.float64)
+    targets = np.eye(10)[examples.labels] - 0.1
+    gram = features.T @ features + 0.01 * len(features) * features.var() * np.eye(120)
+    head = 20 * np.linalg.solve(gram, features.T @ targets)
+    assert ((features @ head).argmax(axis=1) == examples.labels).mean() > 0.95
+    published = folder / "published"
+    shutil.copytree(gm.list_bundles("extractor")["digits-classifier"], published)
+    manifest = json.loads((published / "manifest.json").read_text())
+    (published / "manifest.json").write_text(json.dumps(manifest | {"published_scores": True}))
+    regression = makers.make_extractor(folder / "regression", dimension=120, classes=10, head=head, name="regression")
+    knows_nothing = makers.make_extractor(folder / "nothing", dimension=24, classes=10, name="nothing")
+    return {
+        "digits-classifier": "digits-classifier",
+        "regression": str(regression),
+        "nothing": str(knows_nothing),
+        "published": str(published),
+    }
+
+
+@pytest.mark.parametrize("number", [200, 600])
+@pytest.mark.parametrize(
+    ("extractor", "fault"), [("digits-classifier", faults.binarised), ("regression", faults.framed)]
+)
+def test_clear_classes_beside_unreal_images_are_not_good(
+    classifiers: dict[str, str], extractor: str, fault: Any, number: int
+) -> None:
+    images, reference = faults.faulty(Fault(fault, frozenset()), "digits", number)
+    judged, perfect = (
+        keys(diagnose(faults.evidence_of(side, reference, extractor=classifiers[extractor])))
+        for side in (images, faults.digits()[0][:number])
+    )
+    assert "sharp_but_wrong" in judged and "sharp_but_wrong" not in perfect
+
+
+@pytest.mark.parametrize("fault", [faults.collapse, faults.invented, faults.broken])
+def test_a_classifier_that_is_sure_of_nothing_says_nothing(classifiers: dict[str, str], fault: Any) -> None:
+    """Its class score is low on the reference too, so that a fault cannot lower it."""
+    images, reference = faults.faulty(Fault(fault, frozenset()), "digits", 200)
+    found = faults.evidence_of(images, reference, extractor=classifiers["nothing"])
+    assert found.scores["class_score"].details["reference_scores"] < SURE
+    assert "sharp_but_wrong" not in keys(diagnose(found))
+
+
+@pytest.mark.parametrize("number", [400, 600])
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (faults.none, set()),
+        (faults.binarised, {"sharp_but_wrong"}),
+        (faults.broken, {"poor_fid"}),
+        (faults.two_kinds, {"poor_fid", "poor_class_score"}),
+    ],
+)
+def test_published_readings_on_images(classifiers: dict[str, str], fault: Any, expected: set[str], number: int) -> None:
+    """Through a whole report. The network is not that of published scores, but so are its names and its scale."""
+    images, reference = faults.faulty(Fault(fault, frozenset()), "digits", number)
+    options: dict[str, Any] = {"extractor": classifiers["published"], "metrics": "fid,is", "device": "cpu"}
+    found = keys(gm.evaluate(images, reference, **options).findings)
+    assert found & {"sharp_but_wrong", "poor_fid", "poor_class_score"} == expected
 
 
 @pytest.mark.parametrize(("extractor", "number"), SETTINGS)
@@ -373,8 +448,6 @@ def test_gaussian_sides_of_one_distribution_raise_no_alarm(seed: int) -> None:
 @pytest.fixture(scope="session")
 def tiny_eyes(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random projection of 8 × 8 pixels: the second kind of features."""
-    from tests import makers
-
     return str(makers.make_extractor(tmp_path_factory.mktemp("eyes") / "tiny-eyes", dimension=24, name="tiny-eyes"))
 
 

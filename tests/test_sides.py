@@ -59,6 +59,17 @@ def test_a_bundle_of_another_version_is_still_a_bundle(tiny_generator: Path, tmp
         open_side(tmp_path)
 
 
+def test_the_example_images_are_those_of_the_side_of_that_name() -> None:
+    example, side = gm.example_images("digits"), open_side("digits")
+    assert len(side) == len(example.images) == len(example.labels) == len(example.is_train)
+    for index in (0, 700, len(side) - 1):
+        assert (side.read(index).pixels[..., 1] == example.images[index]).all()
+    assert example.images.dtype == np.uint8 and sorted(set(example.labels)) == list(range(10))
+    assert 0.5 < example.is_train.mean() < 0.8
+    with pytest.raises(InputError, match="no example images 'cats'; there are digits"):
+        gm.example_images("cats")
+
+
 def test_an_extractor_as_a_side_says_where_it_belongs(tiny: Path) -> None:
     with pytest.raises(InputError, match=f"That is an extractor: use -e {tiny}"):
         open_side(tiny)

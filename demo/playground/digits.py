@@ -7,10 +7,8 @@ fault it is perfect, and damages them.
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,11 +155,10 @@ class _Shipped:
 
 @functools.cache
 def _shipped() -> _Shipped:
-    with np.load(io.BytesIO(files("genmetrics_rt").joinpath("examples", "digits.npz").read_bytes())) as file:
-        images, labels, is_train = (file[name] for name in ("images", "labels", "is_train"))
-    features, logits = _extractor()(images)
+    digits = gm.example_images("digits")
+    features, logits = _extractor()(digits.images)
     assert logits is not None  # it is a classifier
-    return _Shipped(images, labels, is_train, features, logits)
+    return _Shipped(digits.images, digits.labels, digits.is_train, features, logits)
 
 
 @functools.cache

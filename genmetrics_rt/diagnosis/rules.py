@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from genmetrics_rt.diagnosis import conditions as when
-from genmetrics_rt.diagnosis.conditions import Facts
+from genmetrics_rt.diagnosis import file_conditions as files
+from genmetrics_rt.diagnosis import training_conditions as training
 from genmetrics_rt.diagnosis.evidence import Evidence, Picture
+from genmetrics_rt.diagnosis.facts import Facts
 from genmetrics_rt.galleries import thumbnail
 from genmetrics_rt.report import Finding, Thumbnail
 
@@ -152,7 +154,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "unlike_sizes",
         "warning",
-        when.unlike_sizes,
+        files.unlike_sizes,
         "The two sides have images of unlike size or shape.",
         "Bring both sides to one size by one resizing method before scoring: what resizing does to an image is "
         "measured as if the model had done it.",
@@ -160,7 +162,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "unlike_jpeg",
         "warning",
-        when.unlike_jpeg,
+        files.unlike_jpeg,
         "One side was compressed as JPEG otherwise than the other.",
         "Save the generated images as PNG and take a reference with the same history: networks see JPEG artefacts "
         "that people do not.",
@@ -168,14 +170,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "unlike_colour",
         "warning",
-        when.unlike_colour,
+        files.unlike_colour,
         "One side is grey and the other in colour.",
         "Compare grey with grey: convert one side, or check the channels on the way from model to file.",
     ),
     Rule(
         "unlike_brightness",
         "warning",
-        when.unlike_brightness,
+        files.unlike_brightness,
         "The two sides differ in brightness or contrast.",
         "Check the scaling from the model's output to 0…255: [−1, 1] taken for [0, 1] does this.",
     ),
@@ -183,7 +185,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "collapse_under_strong_discriminator",
         "problem",
-        when.collapse_under_discriminator,
+        training.collapse_under_discriminator,
         "Mode collapse under a too strong discriminator.",
         "Weaken the discriminator: fewer steps or a lower rate for it, label smoothing, a gradient penalty. Start "
         "again from a checkpoint before the collapse; it rarely recovers.",
@@ -191,7 +193,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "accuracy_hides_recall",
         "problem",
-        when.accuracy_hides_recall,
+        training.accuracy_hides_recall,
         "Not good: a high accuracy hides a low recall.",
         "Do not read accuracy alone: where one kind of picture is rare, or the generator covers little, it is high by "
         "itself. Read recall, AUC, and the coverage of the reference.",
@@ -199,14 +201,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "discriminator_too_strong",
         "warning",
-        when.discriminator_too_strong,
+        training.discriminator_too_strong,
         "The discriminator is too strong: it tells generated from real nearly always, so the generator learns little.",
         "An accuracy of 80 to 90 % is healthy. Give it fewer steps or a lower rate, or regularise it.",
     ),
     Rule(
         "discriminator_guessing",
         "info",
-        when.discriminator_guessing,
+        training.discriminator_guessing,
         "The discriminator is guessing.",
         "With a good distance and recall the training has converged; with poor ones the discriminator is too weak or "
         "has failed: give it more steps or capacity.",
@@ -214,7 +216,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "discriminator_oscillating",
         "warning",
-        when.discriminator_oscillating,
+        training.discriminator_oscillating,
         "Training oscillates: discriminator and generator chase each other.",
         "Lower both learning rates, average the generator's weights, and choose the checkpoint by its scores "
         "(`genmetrics track`), not by its age.",
@@ -222,7 +224,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "discriminator_memorises",
         "warning",
-        when.discriminator_memorises,
+        training.discriminator_memorises,
         "The discriminator knows its training pictures by heart.",
         "Give it more pictures, augment them for real and generated ones alike (Karras et al. 2020), or stop earlier: "
         "from here on it teaches which pictures are in the training set, not what real ones look like.",
@@ -231,7 +233,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "misleading_likelihood",
         "warning",
-        when.misleading_likelihood,
+        training.misleading_likelihood,
         "The likelihood is high, but the samples are poor: here it misleads.",
         "Judge samples by the distance and by precision and recall. Likelihood and the quality of samples are largely "
         "independent (Theis, van den Oord and Bethge 2016).",
