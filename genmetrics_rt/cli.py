@@ -99,7 +99,9 @@ def evaluate(
     extractor: Extractor = None,
     protocol: Protocol = None,
     tap: Tap = None,
-    metrics: Annotated[str | None, typer.Option("--metrics", "-m", help="For instance fd,kid. [default: all]")] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", "-m", help="For instance fd,kid; or all. [default: the usual ones]")
+    ] = None,
     device: Device = "auto",
     backend: BackendName = "onnx",
     precision: Precision = "fp32",

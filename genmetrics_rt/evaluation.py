@@ -72,7 +72,8 @@ def evaluate(
     tap
         One of the extractor's feature taps, such as ``"768"`` of the Inception; None is that of the published scores.
     metrics
-        Keys such as ``"fd,kid"`` or ``["precision", "recall"]``; None is all that the features allow.
+        Keys such as ``"fd,kid"`` or ``["precision", "recall"]``; None is those of every report that the features
+        allow, ``"all"`` those on request too. The network runs once on each image, whatever is asked for.
     device, backend, threads, batch_size
         Where and how the network runs; see `FeatureExtractor`. They move numbers by rounding only.
     precision

@@ -37,7 +37,8 @@ class Condition:
                 choose_metrics(self.key, Space("these", True, True, published=bool(published)))
         except InputError as error:
             raise InputError(f"--fail-if {self.text!r}: {error}") from None
-        if metrics is not None and self.key not in [name.strip().lower() for name in metrics.split(",")]:
+        named = None if metrics is None else [name.strip().lower() for name in metrics.split(",")]
+        if named not in (None, ["all"]) and self.key not in named:
             raise InputError(f"--fail-if {self.text!r}: {self.key} is not among --metrics {metrics}. Add it there.")
 
     def value(self, report: Report) -> float:

@@ -70,7 +70,7 @@ class Space:
 
 
 def choose_metrics(asked: str | Sequence[str] | None, space: Space) -> tuple[str, ...]:
-    """The keys to report: those of every report that these features allow, or those asked for.
+    """The keys to report: those of every report that these features allow, those asked for, or with ``"all"`` all.
 
     Raises `UnknownMetric` for a key that does not exist, or not on these features; the message names the right one.
     """
@@ -79,6 +79,8 @@ def choose_metrics(asked: str | Sequence[str] | None, space: Space) -> tuple[str
         return space.keys(by_default=True)
     names = asked.split(",") if isinstance(asked, str) else list(asked)
     keys = [name.strip().lower() for name in names if name.strip()]
+    if keys == ["all"]:
+        return possible
     if not keys:
         raise UnknownMetric(f"No metric was named. These exist on {space.name} features: {', '.join(possible)}.")
     for key in keys:

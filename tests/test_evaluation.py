@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import genmetrics_rt as gm
+from genmetrics_rt import frozen
 from genmetrics_rt.extraction import CHUNK
 from tests import makers, protocols
 
@@ -117,6 +118,25 @@ def test_class_logits_give_a_class_score(tiny_classes: Path) -> None:
     report = gm.evaluate(makers.pictures(60, seed=1), makers.pictures(60, seed=2), extractor=tiny_classes)
     assert 1 <= report.scores["class_score"].value <= 5
     assert report.scores["class_score"].details["num_classes"] == 5
+
+
+def test_everything_at_once_runs_each_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All metrics, those on request too, on features, logits and the spatial tap, with intervals and findings."""
+    six = protocols.make_six(tmp_path / "six")
+    seen: dict[str, int] = {}
+    run = frozen.OnnxGraph.run
+
+    def counted(graph: frozen.OnnxGraph, inputs: Any) -> Any:
+        (rows,) = {len(value) for value in inputs.values()}
+        seen[next(iter(inputs))] = seen.get(next(iter(inputs)), 0) + rows
+        return run(graph, inputs)
+
+    monkeypatch.setattr(frozen.OnnxGraph, "run", counted)
+    sides = makers.pictures(90, seed=1), makers.pictures(100, seed=2)
+    report = gm.evaluate(*sides, extractor=six, protocol="adm", metrics="all", cache=False)
+    assert seen == {"images": 96 + 104}  # in whole batches of 8
+    assert {"fid", "sfid", "is", "kid", "prd_f8", "vendi", "authenticity", "two_sample", "rbf"} <= set(report.scores)
+    assert gm.evaluate(*sides, extractor=six, metrics=[" ALL "], cache=False).scores.keys() < report.scores.keys()
 
 
 def test_sfid_says_how_sure_it_is_and_what_a_perfect_model_gets(tmp_path: Path) -> None:
