@@ -27,6 +27,7 @@ import compare_tab
 import evaluate_tab
 import genmetrics_rt as gm
 import network
+import perceptual_tab
 import playground_tab
 import training_tab
 from jobs import Jobs
@@ -61,6 +62,8 @@ def build(jobs: Jobs) -> gr.Blocks:
                 evaluate_tab.build(page, jobs, PRECOMPUTED)
             with gr.Tab("Compare", id="compare"):
                 compare_tab.build(page, jobs, PRECOMPUTED)
+            with gr.Tab("Two pictures", id="pictures"):
+                perceptual_tab.build(page, jobs)
             with gr.Tab("Training", id="training"):
                 training_tab.build((PRECOMPUTED / "track.html").read_text(encoding="utf-8"))
             with gr.Tab("Playground", id="playground"):

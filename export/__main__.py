@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from export.blueprint import Blueprint
+from export.factories import load_factory
 from export.freeze import FILES, freeze
-from export.registry import BLUEPRINTS
+from export.registry import BLUEPRINTS, WEIGHTLESS
 from export.verify import Agreement, Disagreement, verify
 from genmetrics_rt.bundle import SHIPPED, Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import GenmetricsError
 from genmetrics_rt.manifest import read_manifest
 
 TOPICS = {
+    "clip": "freeze the visual towers of CLIP",
+    "custom": "freeze a network of your own: python -m export custom --help",
+    "dinov2": "freeze DINOv2 at three sizes",
     "embedded": "rebuild the extractor that ships in the wheel",
     "inception": "freeze the network behind FID",
     "kernels": "rebuild the frozen metric kernels",
+    "minilm": "freeze the sentence encoder behind scores of texts",
+    "perceptual": "freeze the perceptual distances",
+    "torchvision_networks": "freeze torchvision's Inception v3 and VGG16",
     "examples": "train and freeze the example generators and classifier",
 }
 
@@ -71,8 +77,10 @@ def _verify_all(names: Sequence[str], source: str | None) -> int:
 
 def _verify(folder: Path, blueprint: Blueprint | None) -> Agreement:
     """A bundle without weights is filled with weights of nobody first."""
-    if (folder / "manifest.json").is_file() and Bundle(folder, read_manifest(folder / "manifest.json")).is_weight_free:
-        return importlib.import_module("export.inception").verify(folder)
+    if (folder / "manifest.json").is_file():
+        bundle = Bundle(folder, read_manifest(folder / "manifest.json"))
+        if bundle.is_weight_free and bundle.name in WEIGHTLESS:
+            return importlib.import_module(WEIGHTLESS[bundle.name]).verify(folder)
     return verify(load_bundle(folder).path, blueprint)
 
 
@@ -80,17 +88,8 @@ def _load_blueprint(source: str) -> Blueprint:
     """That of a shipped bundle, with its fitted state, or the result of FACTORY() in the file MODULE.py."""
     if source in BLUEPRINTS:
         return BLUEPRINTS[source](SHIPPED / source)
-    file, _, function = source.rpartition(":")
-    if not Path(file).is_file():
-        raise ValueError(f"{source!r} is neither a shipped bundle nor MODULE.py:FACTORY: there is no file {file!r}.")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and torch look their module up
-    spec.loader.exec_module(module)
-    if not hasattr(module, function):
-        raise ValueError(f"{file} has no function {function!r}.")
-    return getattr(module, function)()
+    blueprint: Blueprint = load_factory(source, instead="neither a shipped bundle nor ")()
+    return blueprint
 
 
 if __name__ == "__main__":

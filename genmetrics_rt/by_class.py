@@ -240,6 +240,7 @@ def _divided(
         has_logits=generated.features.logits is not None,
         has_spatial=generated.features.spatial is not None,
         published=extractor.published,
+        modality=extractor.modality,
     )
 
     def scores_of(of_generated: Features, of_reference: Features) -> dict[str, Score]:

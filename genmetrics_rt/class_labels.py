@@ -17,6 +17,7 @@ from genmetrics_rt.errors import EmptySide, InputError, MissingInput, TooFewImag
 from genmetrics_rt.features import Features
 from genmetrics_rt.render.numbers import count, counted
 from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.texts import TextSource
 
 Labels: TypeAlias = "dict[str, str] | list[str] | None"  # by name, by position, by folder
 
@@ -34,7 +35,7 @@ def label_table(labels: Any) -> Labels:
     return [str(of) for of in (labels.tolist() if hasattr(labels, "tolist") else labels)]
 
 
-def classes_of(features: Features, source: ImageSource | None, name: str, labels: Labels) -> NDArray[Any]:
+def classes_of(features: Features, source: ImageSource | TextSource | None, name: str, labels: Labels) -> NDArray[Any]:
     """(n,) the class of each feature row of a side called ``name``.
 
     Raises `InputError` where a row has none, and `TooFewImages` where there are no rows.

@@ -11,15 +11,35 @@ from typing import Annotated, Any
 import typer
 
 import genmetrics_rt as gm
+from genmetrics_rt.cli_adversarial import adversarial
 from genmetrics_rt.cli_bundles import bundles_app
 from genmetrics_rt.cli_copies import copies
+from genmetrics_rt.cli_latent import latent_space
+from genmetrics_rt.cli_likelihood import likelihood
 from genmetrics_rt.cli_paper import report as paper
+from genmetrics_rt.cli_perceptual import perceptual
 from genmetrics_rt.cli_references import references_app
 from genmetrics_rt.cli_reports import compare, explain, refuse_options, show_matrix
+from genmetrics_rt.cli_sample import sample
+from genmetrics_rt.cli_scorecard import scorecard as scorecard_command
+from genmetrics_rt.cli_scorecard import show_scorecard
 from genmetrics_rt.cli_track import show_by_class, track
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.frozen import silence_onnxruntime
 from genmetrics_rt.gate import Condition
+from genmetrics_rt.generator_options import (
+    Classes,
+    Clip,
+    GeneratorBackend,
+    GeneratorBatch,
+    Latent,
+    LatentDim,
+    NumClasses,
+    OutputLayout,
+    OutputRange,
+    Truncation,
+    generated_side,
+)
 from genmetrics_rt.options import (
     BackendName,
     BatchSize,
@@ -33,8 +53,10 @@ from genmetrics_rt.options import (
     Seed,
     Strict,
     Tap,
+    TextField,
     Threads,
     say_errors,
+    with_text_field,
 )
 from genmetrics_rt.preparation import default_extractor
 from genmetrics_rt.reference import LAYOUTS, require_npz, write_statistics
@@ -94,7 +116,7 @@ def _root(
 @app.command()
 @say_errors
 def evaluate(
-    generated: Annotated[str, typer.Argument(help="Folder, zip, tar, npy/npz, features, generator, or example name.")],
+    generated: Annotated[str, typer.Argument(help="Folder, zip, tar, npy/npz, texts, features, generator or example.")],
     reference: Annotated[str, typer.Argument(help="The real images: the same kinds, or a file of `reference`.")],
     extractor: Extractor = None,
     protocol: Protocol = None,
@@ -123,13 +145,14 @@ def evaluate(
     training_log: Annotated[
         str | None,
         typer.Option(
-            "--training-log", help="CSV or JSON lines of discriminator outputs: findings about the training too."
+            "--training-log", help="A log of discriminator outputs, as for `adversarial`: findings on the training."
         ),
     ] = None,
     likelihoods: Annotated[
         str | None,
-        typer.Option("--likelihoods", help="CSV or JSON lines of log-likelihoods of both sides: whether they mislead."),
+        typer.Option("--likelihoods", help="A density bundle, or log-likelihoods of both sides: whether they mislead."),
     ] = None,
+    text_field: TextField = None,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -137,6 +160,9 @@ def evaluate(
     threads: Threads = None,
     protocol_matrix: Annotated[
         bool, typer.Option("--protocol-matrix", help="The same images under all protocols of the extractor.")
+    ] = False,
+    scorecard: Annotated[
+        bool, typer.Option("--scorecard", help="Of a generator: speed, latent space and likelihood beside the scores.")
     ] = False,
     by_class: Annotated[
         bool, typer.Option("--by-class", help="A score for each class: a folder is a class, or see the next two.")
@@ -147,6 +173,16 @@ def evaluate(
     reference_labels: Annotated[
         str | None, typer.Option("--reference-labels", help="The same for the reference.")
     ] = None,
+    latent_dim: LatentDim = None,
+    latent: Latent = None,
+    truncation: Truncation = None,
+    num_classes: NumClasses = None,
+    classes: Classes = None,
+    output_range: OutputRange = None,
+    output_layout: OutputLayout = None,
+    clip: Clip = False,
+    generator_backend: GeneratorBackend = None,
+    generator_batch: GeneratorBatch = None,
 ) -> None:
     """Score GENERATED images against REFERENCE images.
 
@@ -158,7 +194,9 @@ def evaluate(
     genmetrics evaluate gen.npy real.npy --metrics fd,kid        your own features (N, D)
     genmetrics evaluate out/ real/ --fail-if 'coverage<0.6'      a gate for CI
     genmetrics evaluate out/ real/ -e inception-fid --protocol-matrix
+    genmetrics evaluate gen.txt real.txt                         texts, one a line; .jsonl, .csv too
     genmetrics evaluate out/ real/ --by-class                    out/cat/, out/dog/ … and real/cat/, …
+    genmetrics evaluate model.onnx real/ --output-range=-1,1     a generator, sampled as it is needed
     """
     for_findings = {"--training-log": training_log, "--likelihoods": likelihoods}
     of_one = {"--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if, **for_findings}
@@ -169,11 +207,29 @@ def evaluate(
         refuse_options("--protocol-matrix scores whole sides", {"--by-class": by_class, "--ladder": ladder})
     if by_class:
         refuse_options("--by-class scores each class by itself", {**of_one, "--ladder": ladder})
+    if scorecard:
+        other = {"--markdown": markdown_file, "--fail-if": fail_if, "--metrics": metrics, **for_findings}
+        ways = {"--by-class": by_class, "--protocol-matrix": protocol_matrix, "--ladder": ladder}
+        refuse_options("--scorecard shows six properties", {**other, **ways, "--no-intervals": no_intervals})
     conditions = [Condition.parse(text) for text in fail_if or []]
     for condition in conditions:
-        condition.require_computed(metrics, published=_published(extractor, tap, (generated, reference)))
+        condition.require_computed(metrics, published=_published(extractor, protocol, tap, (generated, reference)))
     outputs = {"--json": json_file, "--html": html_file, "--markdown": markdown_file}
     require_own_places(outputs, (generated, reference))
+    side = generated_side(
+        generated,
+        latent_dim=latent_dim,
+        latent=latent,
+        truncation=truncation,
+        num_classes=num_classes,
+        classes=classes,
+        output_range=output_range,
+        output_layout=output_layout,
+        clip=clip,
+        generator_backend=generator_backend,
+        generator_batch=generator_batch,
+    )
+    side, against = with_text_field({"generated": side, "reference": reference}, text_field).values()
     options: dict[str, Any] = {
         "extractor": extractor,
         "tap": tap,
@@ -189,17 +245,22 @@ def evaluate(
         "threads": threads,
     }
     if protocol_matrix:
-        show_matrix(generated, reference, quiet=quiet, json_file=json_file, **options)
+        show_matrix(side, against, quiet=quiet, json_file=json_file, **options)
         return
-    options |= {"protocol": protocol, "intervals": not no_intervals}
+    options |= {"protocol": protocol}
+    if scorecard:
+        del options["metrics"]
+        show_scorecard([side], reference, json_file=json_file, html_file=html_file, quiet=quiet, **options)
+        return
+    options |= {"intervals": not no_intervals}
     if by_class:
         labels = {"generated_labels": generated_labels, "reference_labels": reference_labels}
-        show_by_class(generated, reference, quiet=quiet, json_file=json_file, **labels, **options)
+        show_by_class(side, against, quiet=quiet, json_file=json_file, **labels, **options)
         return
     with progress(quiet) as callback:
         report = gm.evaluate(
-            generated,
-            reference,
+            side,
+            against,
             ladder=ladder,
             training_log=training_log,
             likelihoods=likelihoods,
@@ -217,11 +278,14 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _published(extractor: str | None, tap: str | None, sides: tuple[str, ...]) -> bool | None:
+def _published(
+    extractor: str | None, protocol: str | None, tap: str | None, sides: tuple[str, ...]
+) -> bool | str | None:
     """Whether scores will go by their published names; None where a file of statistics decides on the extractor."""
     if extractor is None and any(Path(side).suffix in (".npz", ".pkl", ".pt", ".pth") for side in sides):
         return None
-    return tap is None and gm.load_bundle(extractor or default_extractor()).manifest.published
+    manifest = gm.load_bundle(extractor or default_extractor()).manifest
+    return tap is None and bool(manifest.protocols) and manifest.published_by(manifest.protocol(protocol))
 
 
 @app.command()
@@ -237,6 +301,7 @@ def reference(
     precision: Precision = "fp32",
     num_images: NumImages = None,
     seed: Seed = 0,
+    text_field: TextField = None,
     no_cache: NoCache = False,
     strict: Strict = False,
     quiet: Quiet = False,
@@ -262,7 +327,7 @@ def reference(
         raise InputError(f"Cannot write {output}: {reason}. Name another file with -o.")
     with progress(quiet) as callback:
         done = gm.make_reference(
-            side,
+            with_text_field({"side": side}, text_field)["side"],
             extractor=extractor,
             protocol=protocol,
             tap=tap,
@@ -281,15 +346,22 @@ def reference(
         done.save(output)
     else:
         write_statistics(done, output, layout)
-    skipped = f", {len(done.summary.skipped):,} files skipped" if done.summary.skipped else ""
-    images = counted(done.summary.num_images, "image")
+    kind = "texts" if done.extractor.modality == "text" else "files"
+    skipped = f", {len(done.summary.skipped):,} {kind} skipped" if done.summary.skipped else ""
+    images = counted(done.summary.num_images, done.extractor.modality)
     messages.print(f"{output}: {images}, {done.extractor.name} features{skipped}.", markup=False)
 
 
 app.command()(compare)
 app.command()(explain)
 app.command()(copies)
+app.command()(likelihood)
+app.command()(adversarial)
+app.command()(perceptual)
 app.command()(track)
+app.command()(sample)
+app.command("latent")(latent_space)
+app.command("scorecard")(scorecard_command)
 app.command("report")(paper)
 
 

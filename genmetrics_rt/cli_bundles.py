@@ -9,6 +9,7 @@ import typer
 
 import genmetrics_rt as gm
 from genmetrics_rt.errors import GenmetricsError
+from genmetrics_rt.manifest import Factor, Protocol, TextProtocol
 from genmetrics_rt.options import BackendName, Device, Quiet, say_errors
 from genmetrics_rt.terminal import messages, print_result, progress
 
@@ -22,7 +23,8 @@ def bundles_list() -> None:
     bundles = [gm.load_bundle(name) for name in gm.list_bundles()]
     width = max(len(bundle.name) for bundle in bundles)
     for bundle in bundles:
-        state = f"  (weights not here: genmetrics bundles fetch {bundle.name})" if bundle.is_weight_free else ""
+        size = f", {bundle.size_to_fetch}" if bundle.size_to_fetch else ""
+        state = f"  (weights not here{size}: genmetrics bundles fetch {bundle.name})" if bundle.is_weight_free else ""
         print_result(f"{bundle.name:<{width}}  {bundle.kind:<10} {bundle.manifest.title}{state}")
 
 
@@ -35,11 +37,17 @@ def bundles_show(name: Annotated[str, typer.Argument(help="Name or folder of a b
     print_result(f"{manifest.name}: {manifest.title}\n{manifest.record.get('licence', '')}")
     for protocol in manifest.protocols.values():
         default = " (default)" if protocol.default else ""
+        print_result(f"protocol  {protocol.name}{default}: {protocol.title or 'its own'}")
+        if isinstance(protocol, TextProtocol):
+            of_text = protocol.tokeniser
+            folding = "lower case, accents stripped, " if of_text.get("lower_case") else ""
+            print_result(f"{'':10}{of_text['kind']} tokens, {folding}at most {of_text['max_length']}")
+            continue
         print_result(
-            f"protocol  {protocol.name}{default}: {protocol.title or 'its own'}\n"
-            f"{'':10}{protocol.resize} to {protocol.size[1]} × {protocol.size[0]}, rounding {protocol.rounding}, "
-            f"pixels × {protocol.scale:g} + {protocol.offset:g}, alpha {protocol.alpha}, EXIF rotation "
-            f"{protocol.orientation}"
+            f"{'':10}{protocol.resize} to {protocol.size[1]} × {protocol.size[0]}, {_crop(protocol)}rounding "
+            f"{protocol.rounding}, pixels × {_factor(protocol.scale)} + {_factor(protocol.offset)}, "
+            f"alpha {protocol.alpha}, EXIF rotation {protocol.orientation}"
+            f"{f', scores published as {protocol.published}' if protocol.published else ''}"
         )
         for key, settings in protocol.metrics.items():
             print_result(f"{'':10}{key}: {', '.join(f'{setting} {value}' for setting, value in settings.items())}")
@@ -47,8 +55,10 @@ def bundles_show(name: Annotated[str, typer.Argument(help="Name or folder of a b
     for role, output in manifest.taps.items():
         print_result(f"tap       {role}: {sizes[output]} values")
     for source in manifest.weights.get("sources", ()):
+        part = f", part {source['part']}" if "part" in source else ""
+        size = f"{source['bytes']:,} bytes" if source.get("bytes") else "size unknown"
         print_result(
-            f"weights   {source['name']}: {source['bytes']:,} bytes, sha256 {source['sha256']}\n"
+            f"weights   {source['name']}{part}: {size}, sha256 {source.get('sha256') or 'unknown'}\n"
             f"{'':10}{source.get('licence', '')}"
         )
         for url in source["urls"]:
@@ -56,12 +66,21 @@ def bundles_show(name: Annotated[str, typer.Argument(help="Name or folder of a b
     print_result(f"here      {'no: the weights have to be fetched' if bundle.is_weight_free else bundle.path}")
 
 
+def _crop(protocol: Protocol) -> str:
+    return "" if protocol.crop == "none" else f"crop {protocol.crop}, "
+
+
+def _factor(value: Factor) -> str:
+    return f"({', '.join(f'{channel:g}' for channel in value)})" if isinstance(value, tuple) else f"{value:g}"
+
+
 @bundles_app.command("fetch")
 @say_errors
 def bundles_fetch(
     name: Annotated[str, typer.Argument(help="A bundle whose weights do not ship, for instance inception-fid.")],
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="The publisher's file, if you have it already: no download.")
+        list[Path] | None,
+        typer.Option("--weights", help="The publisher's file, if you have it already: no download. Repeatable."),
     ] = None,
     mirror: Annotated[
         list[str] | None, typer.Option("--mirror", help="Another address of the same file, tried first. Repeatable.")
@@ -80,11 +99,18 @@ def bundles_fetch(
     """
     with progress(quiet) as callback:
         bundle = gm.fetch_bundle(
-            name, weights=weights, mirrors=mirror or (), unverified=unverified, name=own_name, progress=callback
+            name, weights=weights or None, mirrors=mirror or (), unverified=unverified, name=own_name, progress=callback
         )
-    messages.print(f"{bundle.name} is ready: genmetrics evaluate OUT REAL --extractor {bundle.name}", markup=False)
+    messages.print(f"{bundle.name} is ready: {_how_to_use(bundle)}", markup=False)
     if bundle.manifest.label:
         messages.print(bundle.manifest.label, style="yellow", markup=False)
+
+
+def _how_to_use(bundle: gm.Bundle) -> str:
+    if bundle.kind == "distance":
+        net = next(net for net, name in gm.list_distances().items() if name == bundle.name)
+        return f"genmetrics perceptual A B --net {net}"
+    return f"genmetrics evaluate OUT REAL --extractor {bundle.name}"
 
 
 @bundles_app.command("remove")

@@ -110,7 +110,7 @@ def refuse_options(what: str, given: Mapping[str, object]) -> None:
             )
 
 
-def show_matrix(generated: str, reference: str, *, json_file: str | None, quiet: bool, **options: Any) -> None:
+def show_matrix(generated: Any, reference: str, *, json_file: str | None, quiet: bool, **options: Any) -> None:
     """Print, and write where asked, the same images under all protocols. ``options`` as `protocol_matrix`."""
     from genmetrics_rt.explaining.protocol_table import matrix_record
     from genmetrics_rt.explaining.protocol_table_text import render_matrix

@@ -86,7 +86,7 @@ def track(
 
 
 def show_by_class(
-    generated: str,
+    generated: Any,
     reference: str,
     *,
     json_file: str | None,

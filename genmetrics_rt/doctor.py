@@ -99,7 +99,9 @@ def _bundles() -> Iterator[Check]:
             bundle.verify()
             if bundle.is_weight_free:
                 remedy = f"genmetrics bundles fetch {name}"
-                yield Check(f"bundle {name}", "missing", "its weights are not on this machine", remedy)
+                size = f" ({bundle.size_to_fetch})" if bundle.size_to_fetch else ""
+                detail = f"its weights{size} are not on this machine; only needed by those who name it"
+                yield Check(f"bundle {name}", "missing", detail, remedy)
                 continue
             deviations = measure(bundle, open_graph(bundle, device="cpu"))
         except GenmetricsError as error:

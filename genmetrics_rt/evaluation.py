@@ -13,13 +13,17 @@ from typing import Any
 from genmetrics_rt.arrays import as_image_batch
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.diagnosis.evidence import Evidence
-from genmetrics_rt.diagnosis.likelihoods import Likelihoods, read_likelihoods
 from genmetrics_rt.diagnosis.rules import diagnose
+from genmetrics_rt.diagnosis.text_traits import TextTraits, text_traits_of
 from genmetrics_rt.diagnosis.traits import Traits, traits_of
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
-from genmetrics_rt.extraction import ProgressCallback
+from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.galleries import build_galleries
+from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.likelihood.evaluation import likelihoods_for_findings
+from genmetrics_rt.likelihood.files import Likelihoods, read_likelihoods
+from genmetrics_rt.likelihood.model import names_density
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.meaning import floors_of, with_floors, with_ladder
 from genmetrics_rt.metrics.metric import Comparison
@@ -29,8 +33,11 @@ from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, Finding, LadderScale, Report, Runtime, SideSummary
 from genmetrics_rt.scoring import Space, choose_metrics, report_fingerprint, score, settings_for
 from genmetrics_rt.sides import FeatureRows, open_side
-from genmetrics_rt.training_log import TrainingLog, read_training_log
+from genmetrics_rt.texts import TextSource
+from genmetrics_rt.training_log import TrainingLog
+from genmetrics_rt.training_log_files import read_training_log
 from genmetrics_rt.version import __version__
+from genmetrics_rt.wording import report_of_texts
 
 
 def evaluate(
@@ -47,7 +54,7 @@ def evaluate(
     intervals: bool = True,
     ladder: bool = False,
     training_log: str | os.PathLike[str] | None = None,
-    likelihoods: str | os.PathLike[str] | None = None,
+    likelihoods: str | os.PathLike[str] | Bundle | None = None,
     num_images: int | None = None,
     seed: int = 0,
     cache: bool = True,
@@ -63,7 +70,8 @@ def evaluate(
     generated, reference
         Each a folder, ``.zip``, ``.tar``, ``.npy``/``.npz``, uint8 array (N, H, W, 3), float features (N, D),
         `Reference`, statistics that another tool saved (pytorch-fid, ADM, clean-fid, EDM, torch-fidelity), generator
-        bundle, or the name of a shipped example or of a public reference that was fetched; see `genmetrics_rt.sides`.
+        (a bundle, an ``.onnx`` file, or a `Generator`), or the name of a shipped example or of a public reference that
+        was fetched; see `genmetrics_rt.sides`.
     extractor
         Feature network: a shipped name or the folder of a bundle. Default: the one that a saved `Reference` was made
         with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``. It never depends on what happens to be cached.
@@ -85,9 +93,11 @@ def evaluate(
         Say to which known damage of the reference (blur, noise, JPEG, modes left out) each score corresponds. Runs the
         network on damaged reference images, once for each reference: about ten times as many as there are.
     training_log
-        CSV or JSON lines of discriminator outputs (`read_training_log`): findings about the training too.
+        A log of discriminator outputs (`read_training_log`): findings about the training too.
     likelihoods
-        A CSV of log-likelihoods (`genmetrics_rt.diagnosis.likelihoods`): whether they mislead.
+        A table of log-likelihoods (`genmetrics_rt.likelihood.files.read_likelihoods`), or a frozen density, such as
+        ``"digits-vae-density"``, that gives them to up to 1,000 images of each side: whether they agree with the
+        quality of the samples.
     num_images
         Use this many images of each side: a seeded sample of a folder, the first samples of a generator. A saved
         `Reference` stays whole.
@@ -109,7 +119,11 @@ def evaluate(
     if not intervals and (training_log is not None or likelihoods is not None):
         raise InputError("A training log and likelihoods are for the findings, and intervals=False makes none.")
     log = None if training_log is None else read_training_log(training_log)
-    likely = None if likelihoods is None else read_likelihoods(likelihoods)
+    likely, density = None, None
+    if isinstance(likelihoods, Bundle) or names_density(likelihoods):
+        density = likelihoods
+    elif likelihoods is not None:
+        likely = read_likelihoods(likelihoods)
     preparation = Preparation(
         extractor,
         protocol,
@@ -130,10 +144,26 @@ def evaluate(
     generated_side, reference_side = open_side(generated), open_side(reference)
     preparation.choose_extractor(generated_side, reference_side)
     choose_metrics(metrics, preparation.space_of(generated_side))
+    if ladder and preparation.modality == "text":
+        raise InputError(
+            "The damages of the ladder are those of pictures (blur, noise, JPEG), and for texts there are none yet. "
+            "Leave the ladder out: what a perfect model scores stands beside every score."
+        )
 
     # The reference first: it decides how many samples a generator is asked for.
     of_reference = preparation.features(reference_side, "reference", samples=side_length(generated_side))
     of_generated = preparation.features(generated_side, "generated", samples=of_reference.summary.num_images)
+    if density is not None:
+        likely = likelihoods_for_findings(
+            density,
+            of_generated.source,
+            of_reference.source,
+            named=reference,
+            device=device,
+            threads=threads,
+            seed=seed,
+            progress=progress,
+        )
     return _report(
         of_generated,
         of_reference,
@@ -270,8 +300,12 @@ class Evaluation:
             return self._collector.num_images
 
     def update(self, images: Any) -> None:
-        """Add generated images: uint8 (N, H, W, 3), (N, H, W) or one (H, W, 3); anything with ``__dlpack__`` too."""
-        values, logits = self._extractor(as_image_batch(images, what="update"))
+        """Add generated images: uint8 (N, H, W, 3), (N, H, W) or one (H, W, 3); anything with ``__dlpack__`` too.
+
+        Against a reference of texts, a list of str.
+        """
+        of_texts = self._extractor.modality == "text"
+        values, logits = self._extractor(images if of_texts else as_image_batch(images, what="update"))
         with self._lock:
             self._collector.update(values, logits, what="update")
 
@@ -322,6 +356,7 @@ def _report(
         has_logits=generated.features.logits is not None,
         has_spatial=generated.features.spatial is not None,
         published=extractor.published,
+        modality=extractor.modality,
     )
     keys = choose_metrics(metrics, space)
     comparison = Comparison(
@@ -341,6 +376,9 @@ def _report(
             reference_source=reference.source,
             generated_traits=_traits(generated, preparation.threads),
             reference_traits=_traits(reference, preparation.threads),
+            generated_texts=_text_traits(generated, preparation.opened),
+            reference_texts=_text_traits(reference, preparation.opened),
+            of_texts=extractor.modality == "text",
             training_log=training_log,
             likelihoods=likelihoods,
         )
@@ -353,12 +391,12 @@ def _report(
             reference.summary,
             preparation.store,
             network=preparation.opened,
-            source=reference.source,
+            source=reference.images,
             progress=preparation.progress,
         )
     computed, seconds = generated.computed + reference.computed, generated.seconds + reference.seconds
     neighbours = any(key in keys for key in ("precision", "recall", "density", "coverage"))
-    return Report(
+    report = Report(
         scores=scores,
         findings=findings,
         generated=generated.summary,
@@ -371,6 +409,11 @@ def _report(
         seed=preparation.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
+        generators={
+            what: side.source.summary()
+            for what, side in (("generated", generated), ("reference", reference))
+            if isinstance(side.source, GeneratorSource)
+        },
         runtime=Runtime(
             device=preparation.opened.device if preparation.opened else "none",
             backend=preparation.opened.backend if preparation.opened else "none",
@@ -381,12 +424,19 @@ def _report(
             notes=tuple(preparation.store.notes),
         ),
     )
+    return report_of_texts(report) if extractor.modality == "text" else report
+
+
+def _text_traits(side: PreparedSide, extractor: FeatureExtractor | None) -> TextTraits | None:
+    if not isinstance(side.source, TextSource) or extractor is None:
+        return None
+    return text_traits_of(side.source, side.features.index, extractor.pieces_per_word)
 
 
 def _traits(side: PreparedSide, threads: int | None) -> Traits | None:
-    if side.source is None:
+    if side.images is None:
         return None
-    return traits_of(side.source, positions=side.features.index, threads=threads)
+    return traits_of(side.images, positions=side.features.index, threads=threads)
 
 
 def common_extractor(generated: ExtractorSummary, reference: ExtractorSummary) -> ExtractorSummary:

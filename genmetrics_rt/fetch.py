@@ -6,6 +6,8 @@ here; `load_bundle` and `FeatureExtractor` open no socket.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from genmetrics_rt.assembly import assemble
-from genmetrics_rt.bundle import Bundle, load_bundle
+from genmetrics_rt.bundle import Bundle, load_bundle, package_hint
 from genmetrics_rt.cache import cache_home
 from genmetrics_rt.download import DownloadProgress, download
 from genmetrics_rt.errors import InputError
@@ -24,7 +26,7 @@ from genmetrics_rt.extraction import Progress, ProgressCallback
 def fetch_bundle(
     bundle: str | os.PathLike[str] | Bundle,
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     mirrors: Sequence[str] = (),
     unverified: bool = False,
     name: str | None = None,
@@ -35,11 +37,12 @@ def fetch_bundle(
     Parameters
     ----------
     weights
-        A file that you have already, instead of a download: its sha256 must be a published one.
+        A file that you have already, instead of a download, or the files where the weights come in several parts: the
+        sha256 of each must be a published one.
     mirrors
-        Other addresses of the published file, tried first. The hash decides what is taken.
+        Other addresses of the published files, tried first. The hash decides what is taken.
     unverified, name
-        With ``weights``: take a file of any hash, under a name of your own that every report will carry.
+        With ``weights``: take files of any hash, under a name of your own that every report will carry.
     progress
         Called with a `Progress` in bytes.
 
@@ -62,26 +65,73 @@ def fetch_bundle(
     if not bundle.manifest.weights:
         raise InputError(f"{bundle.name!r} carries its weights already: there is nothing to fetch.")
     if weights is not None:
-        return assemble(bundle, Path(weights).expanduser(), unverified=unverified, name=name)
+        files = [weights] if isinstance(weights, str | os.PathLike) else weights
+        paths = [Path(file).expanduser() for file in files]
+        return assemble(bundle, paths, unverified=unverified, name=name)
     if not bundle.is_weight_free:
         bundle.verify()
         return bundle
-    source = bundle.manifest.weights["sources"][0]
+    checkpoints, downloaded = [], []
+    for sources in bundle.manifest.weight_parts.values():
+        installed = _installed(bundle, sources, progress)
+        if installed is None:
+            downloaded.append(_downloaded(bundle, sources[0], mirrors, progress))
+        checkpoints.append(installed or downloaded[-1])
+    assembled = assemble(bundle, checkpoints)
+    for checkpoint in downloaded:
+        checkpoint.unlink(missing_ok=True)  # its tensors are in the bundle now
+    return assembled
+
+
+def _installed(bundle: Bundle, sources: Sequence[Mapping[str, Any]], progress: ProgressCallback | None) -> Path | None:
+    """The published file in an installed package that carries it, if it is that file to the byte. Imports nothing."""
+    for source in sources:
+        package = source.get("package")
+        if (
+            not package or not str(package["module"]).isidentifier()
+        ):  # of a dotted name, Python would import the parents
+            continue
+        found = importlib.util.find_spec(package["module"])
+        if found is None or found.origin is None:
+            continue
+        file = Path(found.origin).parent / str(package["file"])
+        try:
+            with file.open("rb") as content:
+                same = hashlib.file_digest(content, "sha256").hexdigest() == source["sha256"]
+        except OSError:
+            continue
+        if same:
+            if progress is not None:
+                size = source["bytes"]
+                stage = f"weights of {bundle.name} from the installed package {package['name']}"
+                progress(Progress(stage, size, size, 0.0, None, 0, unit="bytes"))
+            return file
+    return None
+
+
+def _downloaded(
+    bundle: Bundle, source: Mapping[str, Any], mirrors: Sequence[str], progress: ProgressCallback | None
+) -> Path:
+    """The file of one source, in the cache, its hash checked."""
+    if source.get("sha256") is None:
+        raise InputError(
+            f"The hash of {source['urls'][0]} is not known, so it is not downloaded for you. Get it yourself and run "
+            f"`genmetrics bundles fetch {bundle.name} --weights FILE --unverified --name NAME`."
+        )
     checkpoint = cache_home() / "downloads" / f"{source['sha256'][:16]}-{_file_name(source)}"
+    several = " for each of its files" if len(bundle.manifest.weight_parts) > 1 else ""
     download(
         [*mirrors, *source["urls"]],
         checkpoint,
         sha256=source["sha256"],
-        size=source["bytes"],
+        size=source.get("bytes"),
         progress=in_bytes(f"weights of {bundle.name}", progress),
         way_out=(
             f"Without a network here: get the file of {source['urls'][0]} on another machine and run "
-            f"`genmetrics bundles fetch {bundle.name} --weights FILE`."
+            f"`genmetrics bundles fetch {bundle.name} --weights FILE`{several}.{package_hint(source)}"
         ),
     )
-    assembled = assemble(bundle, checkpoint)
-    checkpoint.unlink(missing_ok=True)  # its tensors are in the bundle now
-    return assembled
+    return checkpoint
 
 
 def _file_name(source: Mapping[str, Any]) -> str:

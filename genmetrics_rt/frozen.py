@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import queue
 import re
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,12 +24,14 @@ from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import DamagedBundle, DeviceUnavailable, GenmetricsError, InputError, MissingPackage
 from genmetrics_rt.manifest import TensorSpec
 from genmetrics_rt.onnx_file import check_external_data
+from genmetrics_rt.staging import AT_ONCE, CudaDevice, Rows, StagedRuns
 from genmetrics_rt.threads import threads_or_default
 
 Backend = Literal["onnx", "torchscript"]
 PRECISIONS = ("fp32", "tf32", "fp16")
 
 _silent = False
+_torch_settings = threading.Lock()  # they are those of the process: two calls at a time would put back each other's
 
 
 def silence_onnxruntime() -> None:
@@ -44,10 +48,11 @@ class FrozenGraph(Protocol):
     """A graph that is ready to run. Thread-safe; holds no state between calls."""
 
     backend: str
-    device: str  # where it really runs: "cpu" or "cuda:0"
+    device: str  # where it really runs: "cpu", "cuda:0" or "cuda:0,cuda:1"
+    calls_at_once: int  # calls from as many threads overlap; 1: more than one at a time gain nothing
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Inputs by name → all outputs by name."""
+    def run(self, inputs: Mapping[str, Rows]) -> dict[str, NDArray[Any]]:
+        """Inputs by name, each an array or a list of its rows → all outputs by name."""
         ...
 
 
@@ -67,7 +72,8 @@ def open_graph(
     backend
         ``"onnx"`` or ``"torchscript"``.
     device
-        ``"auto"`` (CUDA if it works, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        ``"auto"`` (CUDA if it works, else CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; several as ``"cuda:0,cuda:1"``:
+        one session on each, and every call goes to the one with the fewest under way.
     precision
         ``"fp32"``, IEEE float32 throughout; ``"tf32"``, factors rounded to 10 bits, with backend "onnx" on CUDA only;
         ``"fp16"``, convolutions in half precision, with float32 inputs, averages and outputs. The last two move
@@ -92,6 +98,10 @@ def open_graph(
     count = threads_or_default(threads)
     if precision not in PRECISIONS:
         raise InputError(f"Unknown precision {precision!r}. Use {', '.join(PRECISIONS)}.")
+    devices = _several(device)
+    if len(devices) > 1:
+        options: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads, "spinning": spinning}
+        return GraphOnSeveral([open_graph(bundle, device=one, **options) for one in devices])
     if backend == "onnx":
         return OnnxGraph(bundle, device=device, precision=precision, threads=count, spinning=spinning)
     if backend == "torchscript":
@@ -143,15 +153,19 @@ class OnnxGraph:
                 f"ONNX Runtime refuses {name} of bundle {bundle.name!r}: {_first_line(error)}"
             ) from error
         del weights  # ONNX Runtime reads them while it opens the session, and no longer
+        self._staged = _staged(onnxruntime, self._session, self.device)
+        self.calls_at_once = AT_ONCE if self._staged else 1
         self._inputs = bundle.manifest.inputs
         self._outputs = [output.name for output in bundle.manifest.outputs]
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        arrays = {spec.name: _as_input(inputs, spec) for spec in self._inputs}
+    def run(self, inputs: Mapping[str, Rows]) -> dict[str, NDArray[Any]]:
+        given = {spec.name: (_given(inputs, spec), spec.dtype) for spec in self._inputs}
         try:
-            outputs = self._session.run(self._outputs, arrays)
+            outputs = self._staged.run(self._outputs, given) if self._staged else None
+            if outputs is None:
+                outputs = self._session.run(self._outputs, {name: _array(*one) for name, one in given.items()})
         except Exception as error:
-            raise GenmetricsError(f"The frozen graph failed on {_shapes(arrays)}: {_first_line(error)}") from error
+            raise GenmetricsError(f"The frozen graph failed on {_shapes(given)}: {_first_line(error)}") from error
         return dict(zip(self._outputs, outputs, strict=True))
 
 
@@ -193,20 +207,72 @@ class TorchScriptGraph:
         _fill_parameters(torch, self._module, bundle)
         self._torch = torch
         self._precision = precision
+        self.calls_at_once = 1 if self.device == "cpu" else AT_ONCE
+        # A few that stay: torch keeps memory for each stream that it has ever seen.
+        self._streams: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(0 if self.device == "cpu" else AT_ONCE):
+            self._streams.put(torch.cuda.Stream(self.device))
         self._inputs = bundle.manifest.inputs
         self._outputs = [output.name for output in bundle.manifest.outputs]
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in its parameters and buffers."""
+        tensors = [*self._module.parameters(), *self._module.buffers()]
+        return sum(int(tensor.numel()) for tensor in tensors)
+
+    def run(self, inputs: Mapping[str, Rows]) -> dict[str, NDArray[Any]]:
         torch = self._torch
-        arrays = [np.ascontiguousarray(_as_input(inputs, spec)) for spec in self._inputs]
-        with torch.inference_mode(), _torch_precision(torch, self.device, self._precision):
-            outputs = self._module(*(torch.from_numpy(array).to(self.device) for array in arrays))
-        if isinstance(outputs, torch.Tensor):
-            outputs = (outputs,)
-        return {
-            name: output.float().cpu().numpy() if output.dtype == torch.float16 else output.cpu().numpy()
-            for name, output in zip(self._outputs, outputs, strict=True)
-        }
+        arrays = [np.ascontiguousarray(_array(_given(inputs, spec), spec.dtype)) for spec in self._inputs]
+        with torch.inference_mode(), self._own_stream():
+            tensors = [self._on_device(torch.from_numpy(array)) for array in arrays]
+            with _torch_precision(torch, self.device, self._precision):
+                outputs = self._module(*tensors)
+            if isinstance(outputs, torch.Tensor):
+                outputs = (outputs,)
+            return {
+                name: output.float().cpu().numpy() if output.dtype == torch.float16 else output.cpu().numpy()
+                for name, output in zip(self._outputs, outputs, strict=True)
+            }
+
+    @contextlib.contextmanager
+    def _own_stream(self) -> Iterator[None]:
+        """On CUDA a stream that no other call has, so that what one copies overlaps what another computes."""
+        if self.device == "cpu":
+            yield
+            return
+        stream = self._streams.get()
+        try:
+            with self._torch.cuda.stream(stream):
+                yield
+        finally:
+            self._streams.put(stream)
+
+    def _on_device(self, tensor: Any) -> Any:
+        """By way of page-locked memory, which a CUDA device reads directly."""
+        return tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+class GraphOnSeveral:
+    """One graph on several devices, a session each. A call goes to the one with the fewest under way."""
+
+    def __init__(self, graphs: Sequence[FrozenGraph]) -> None:
+        self._graphs = list(graphs)
+        self.backend = graphs[0].backend
+        self.device = ",".join(graph.device for graph in graphs)
+        self.calls_at_once = sum(graph.calls_at_once for graph in graphs)
+        self._under_way = [0] * len(graphs)
+        self._turn = threading.Lock()
+
+    def run(self, inputs: Mapping[str, Rows]) -> dict[str, NDArray[Any]]:
+        with self._turn:
+            chosen = min(range(len(self._graphs)), key=self._under_way.__getitem__)
+            self._under_way[chosen] += 1
+        try:
+            return self._graphs[chosen].run(inputs)
+        finally:
+            with self._turn:
+                self._under_way[chosen] -= 1
 
 
 @contextlib.contextmanager
@@ -219,15 +285,16 @@ def _torch_precision(torch: Any, device: str, precision: str) -> Iterator[None]:
             yield
         return
     matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = False
-    # torch lets convolutions use TF32 unless told otherwise. A trace has been told already; a script has not.
-    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    try:
-        with flags, half:
-            yield
-    finally:
-        matmul.allow_tf32 = before
+    with _torch_settings:
+        before = matmul.allow_tf32
+        matmul.allow_tf32 = False
+        # torch lets convolutions use TF32 unless told otherwise. A trace has been told already; a script has not.
+        flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        try:
+            with flags, half:
+                yield
+        finally:
+            matmul.allow_tf32 = before
 
 
 def _fill_parameters(torch: Any, module: Any, bundle: Bundle) -> None:
@@ -341,14 +408,37 @@ def _parse_device(device: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
-def _as_input(inputs: Mapping[str, NDArray[Any]], spec: TensorSpec) -> NDArray[Any]:
+def _several(device: str) -> list[str]:
+    """The devices of a list such as ``cuda:0,cuda:1``; a single one as it is."""
+    names = [name.strip() for name in device.split(",")]
+    if len(names) > 1:
+        found = [_parse_device(name) for name in names]
+        if {kind for kind, _ in found} != {"cuda"} or len(set(found)) < len(found):
+            raise InputError(f"Several devices must be CUDA ones, each named once: cuda:0,cuda:1. Not {device!r}.")
+    return names
+
+
+def _staged(onnxruntime: Any, session: Any, device: str) -> StagedRuns | None:
+    """Runs by way of page-locked memory, on CUDA and where there is such memory."""
+    kind, index = _parse_device(device)
+    found = CudaDevice.open(onnxruntime, index) if kind == "cuda" else None
+    return StagedRuns(onnxruntime, session, found) if found else None
+
+
+def _given(inputs: Mapping[str, Rows], spec: TensorSpec) -> Rows:
     if spec.name not in inputs:
         raise InputError(f"The frozen graph needs an input {spec.name!r} ({spec.dtype} {list(spec.shape)}).")
-    return np.asarray(inputs[spec.name], dtype=spec.dtype)
+    rows = inputs[spec.name]
+    of_arrays = isinstance(rows, list) and bool(rows) and isinstance(rows[0], np.ndarray)
+    return rows if of_arrays else np.asarray(rows)
 
 
-def _shapes(arrays: Mapping[str, NDArray[Any]]) -> str:
-    return ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
+def _array(rows: Rows, dtype: str) -> NDArray[Any]:
+    return np.asarray(rows if isinstance(rows, np.ndarray) else np.stack(rows), dtype=dtype)
+
+
+def _shapes(given: Mapping[str, tuple[Rows, str]]) -> str:
+    return ", ".join(f"{name} {dtype}{list(np.shape(rows))}" for name, (rows, dtype) in given.items())
 
 
 def _first_line(error: Exception) -> str:

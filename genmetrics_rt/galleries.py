@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,21 @@ from genmetrics_rt.decode import decode
 from genmetrics_rt.features import Features
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.metrics.precision_recall import realism
+from genmetrics_rt.render.names import prose
 from genmetrics_rt.report import Gallery, Thumbnail
 from genmetrics_rt.sources import ImageSource, Undecodable
+from genmetrics_rt.texts import TextSource
 
 PICTURES = 12  # per gallery
 PAIRS = 6
 _LONG_SIDE = 128  # pixels of a thumbnail
+_QUOTED = 280  # characters of a text
+
+Source: TypeAlias = "ImageSource | TextSource"
 
 
 def build_galleries(
-    comparison: Comparison, generated: ImageSource | None, reference: ImageSource | None
+    comparison: Comparison, generated: Source | None, reference: Source | None
 ) -> tuple[Gallery, ...]:
     """The galleries for the sides whose pictures can be read again."""
     few = min(len(comparison.generated.values), len(comparison.reference.values))
@@ -36,7 +42,7 @@ def build_galleries(
     return tuple(galleries)
 
 
-def _by_realism(comparison: Comparison, source: ImageSource) -> list[Gallery]:
+def _by_realism(comparison: Comparison, source: Source) -> list[Gallery]:
     """Both ends of the order by realism."""
     score = realism(
         comparison.generated.values,
@@ -44,7 +50,7 @@ def _by_realism(comparison: Comparison, source: ImageSource) -> list[Gallery]:
         nearest_k=comparison.settings["precision"]["nearest_k"],
         manifold=comparison.manifold,
     )
-    order = np.argsort(score, kind="stable")
+    order = _distinct(source, comparison.generated, np.argsort(score, kind="stable"))
 
     def pictures(rows: NDArray[np.intp]) -> tuple[Thumbnail, ...]:
         return _pictures(source, comparison.generated, rows, score[rows], _realism_of)
@@ -70,7 +76,7 @@ def _realism_of(value: float) -> str:
     return f"realism {value:.2f}" if np.isfinite(value) else "an exact copy"
 
 
-def _uncovered(comparison: Comparison, source: ImageSource) -> list[Gallery]:
+def _uncovered(comparison: Comparison, source: Source) -> list[Gallery]:
     """The reference images that coverage does not count; no gallery where there are none."""
     settings, manifold = comparison.settings["density"], comparison.manifold
     nearest_k, border_counts = settings["nearest_k"], settings["border_counts"]
@@ -81,7 +87,8 @@ def _uncovered(comparison: Comparison, source: ImageSource) -> list[Gallery]:
     distance = manifold.reference_nearest_distance
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(radius > 0, distance / radius, np.where(distance > 0, np.inf, 0.0))
-    order = uncovered[np.argsort(-ratio[uncovered], kind="stable")][:PICTURES]
+    order = uncovered[np.argsort(-ratio[uncovered], kind="stable")]
+    order = _distinct(source, comparison.reference, order)[:PICTURES]
     nearer = "as near as" if border_counts else "nearer than"
     return [
         Gallery(
@@ -98,7 +105,7 @@ def _radii_away(ratio: float) -> str:
     return f"{ratio:.2f} × its radius away" if np.isfinite(ratio) else "its neighbours are copies"
 
 
-def _nearest_pairs(comparison: Comparison, generated: ImageSource, reference: ImageSource) -> list[Gallery]:
+def _nearest_pairs(comparison: Comparison, generated: Source, reference: Source) -> list[Gallery]:
     """Generated images by distance to the nearest reference image, over that one's distance to its nearest other.
 
     Where a reference image has a twin there is no such scale: an image on it has the ratio 0, one beside it has none
@@ -110,7 +117,7 @@ def _nearest_pairs(comparison: Comparison, generated: ImageSource, reference: Im
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(distance == 0, 0.0, distance / radius)
     order = np.argsort(ratio, kind="stable")
-    order = order[np.isfinite(ratio[order])][:PAIRS]
+    order = _distinct(generated, comparison.generated, order[np.isfinite(ratio[order])])[:PAIRS]
     if not len(order):
         return []
     left = _pictures(generated, comparison.generated, order, ratio[order], _next_distances_away)
@@ -133,8 +140,16 @@ def _next_distances_away(ratio: float) -> str:
     return f"{ratio:.2f} × the distance to the next reference image" if ratio else "the same features"
 
 
+def _distinct(source: Source, features: Features, order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Some rows, each text once: a list of twelve equal texts says no more than one. Images stay as they are."""
+    if not isinstance(source, TextSource):
+        return order
+    texts = [source.text(position) for position in features.index[order].tolist()]
+    return order[np.sort(np.unique(np.array(texts, dtype=object), return_index=True)[1])]
+
+
 def _pictures(
-    source: ImageSource,
+    source: Source,
     features: Features,
     rows: NDArray[np.intp],
     values: NDArray[np.float64],
@@ -142,9 +157,25 @@ def _pictures(
 ) -> tuple[Thumbnail, ...]:
     """The pictures of some feature rows, each with its value."""
     return tuple(
-        Thumbnail(source.entry_name(position), thumbnail(source, position), value, caption(value))
+        shown(source, position, value, caption(value))
         for position, value in zip(features.index[rows].tolist(), values.tolist(), strict=True)
     )
+
+
+def shown(source: Source, position: int, value: float, caption: str) -> Thumbnail:
+    """What a person is to look at: a small picture, or the beginning of a text."""
+    name = source.entry_name(position)
+    if isinstance(source, TextSource):
+        return Thumbnail(name, None, value, caption, text=quoted(source.text(position)))
+    return Thumbnail(name, thumbnail(source, position), value, caption)
+
+
+def quoted(text: str, limit: int = _QUOTED) -> str:
+    """The beginning of a text in one line, what has no shape in it written out: no control character, no override of
+    the reading direction, gets further.
+    """
+    told = prose(text[: 2 * limit])
+    return told if len(told) <= limit and len(text) <= 2 * limit else f"{told[: limit - 1]}…"
 
 
 def thumbnail(source: ImageSource, position: int) -> bytes | None:

@@ -27,14 +27,14 @@ class Condition:
                 f"--fail-if {text!r} is not a condition. Write a metric, one of > >= < <=, and a number: 'kid>0.05'."
             ) from None
 
-    def require_computed(self, metrics: str | None, *, published: bool | None) -> None:
+    def require_computed(self, metrics: str | None, *, published: bool | str | None) -> None:
         """Raise now what would otherwise be found out after everything was computed.
 
-        ``published``: whether scores will go by their published names; None if nobody knows yet.
+        ``published``: whether scores will go by their published names, and whose; None if nobody knows yet.
         """
         try:
             if published is not None or self.key not in Space("these", True, True, published=True).keys():
-                choose_metrics(self.key, Space("these", True, True, published=bool(published)))
+                choose_metrics(self.key, Space("these", True, True, published=published or False))
         except InputError as error:
             raise InputError(f"--fail-if {self.text!r}: {error}") from None
         named = None if metrics is None else [name.strip().lower() for name in metrics.split(",")]

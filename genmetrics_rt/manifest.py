@@ -10,18 +10,23 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from genmetrics_rt.errors import DamagedBundle, InputError
 
 SCHEMA = "genmetrics.bundle/1"
-KINDS = ("extractor", "kernel", "distance", "generator")
+KINDS = ("extractor", "kernel", "distance", "generator", "density")
 FORMS = ("onnx", "onnx-fp16", "torchscript", "pt2", "weights", "data")
+MODALITIES = ("image", "text")
 FULL_PRECISION = "fp32"
+DEFAULT_PART = "weights"  # of a recipe whose tensors all come from one file
+CROPS = ("none", "shorter-side", "centre-square")
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 8 << 30
+Factor: TypeAlias = float | tuple[float, float, float]  # one for all channels, or red, green, blue
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -40,7 +45,8 @@ class TensorSpec:
 class Protocol:
     """A named, complete recipe from decoded uint8 RGB pixels to the tensor that the graph takes.
 
-    The tensor is ``pixels * scale + offset``, resized to ``size`` by ``resize`` with ``rounding``, in ``layout``.
+    The tensor is ``pixels * scale + offset``, cropped by ``crop``, resized to ``size`` by ``resize`` with ``rounding``,
+    in ``layout``.
     """
 
     name: str
@@ -50,13 +56,15 @@ class Protocol:
     alpha: str
     layout: str
     dtype: str
-    scale: float
-    offset: float
+    scale: Factor
+    offset: Factor
     metrics: Mapping[str, Any]  # settings of metrics that this protocol fixes: {"kid": {"subset_size": 1000}}
     default: bool = False
     orientation: str = "applied"  # of EXIF: "applied" or "ignored"
     title: str = ""  # whose numbers it reproduces
     spatial: bool = False  # whether the network's spatial tap is collected too, for sFID
+    crop: str = "none"  # what of an image that is no square is seen: see `genmetrics_rt.resize`
+    published: str = ""  # the name under which scores by it are published, such as "cmmd"; empty for no name of its own
 
     def numeric_part(self) -> dict[str, Any]:
         """What of the recipe changes features, and nothing else."""
@@ -65,7 +73,28 @@ class Protocol:
             for key in ("size", "resize", "rounding", "alpha", "layout", "dtype", "scale", "offset")
         }
         # Said only where it is not the rule, so that what was made before there was a choice keeps its numeric id.
-        return part if self.orientation == "applied" else {**part, "orientation": self.orientation}
+        rules = {"orientation": "applied", "crop": "none"}
+        return part | {key: getattr(self, key) for key, rule in rules.items() if getattr(self, key) != rule}
+
+
+@dataclass(frozen=True)
+class TextProtocol(Protocol):
+    """The recipe from a text to the tokens that the graph takes. What is said of pixels has no meaning here."""
+
+    size: tuple[int, int] = (0, 0)
+    resize: str = "none"
+    rounding: str = "none"
+    alpha: str = "none"
+    layout: str = "NT"
+    dtype: str = "int64"
+    scale: Factor = 1.0
+    offset: Factor = 0.0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    tokeniser: Mapping[str, Any] = field(default_factory=dict)  # its record, with the vocabulary by its sha256
+
+    def numeric_part(self) -> dict[str, Any]:
+        """What of the recipe changes features, and nothing else."""
+        return {"tokeniser": dict(self.tokeniser)}
 
 
 @dataclass(frozen=True)
@@ -113,9 +142,30 @@ class Manifest:
         return dict(self.record.get("weights") or {})
 
     @property
+    def weight_parts(self) -> Mapping[str, list[Mapping[str, Any]]]:
+        """Part → the sources it can be had from, the first of them preferred. One file of each part is needed."""
+        parts: dict[str, list[Mapping[str, Any]]] = {}
+        for source in self.weights.get("sources", ()):
+            parts.setdefault(str(source.get("part", DEFAULT_PART)), []).append(source)
+        return parts
+
+    @property
+    def modality(self) -> str:
+        """What an extractor looks at: ``"image"`` or ``"text"``."""
+        return str(self.record.get("modality", "image"))
+
+    @property
     def published(self) -> bool:
         """Whether scores on these features go by their published names, as ``fid`` and ``is`` do."""
         return self.record.get("published_scores") is True
+
+    def published_by(self, protocol: Protocol) -> bool | str:
+        """The same of one protocol: True as above, or the name that its scores are published under; False on weights
+        that nobody has published.
+        """
+        if self.record.get("published_scores") is False:
+            return False
+        return protocol.published or self.published
 
     @property
     def latent(self) -> Mapping[str, Any]:
@@ -123,7 +173,19 @@ class Manifest:
 
     @property
     def protocols(self) -> Mapping[str, Protocol]:
-        return {name: _protocol(name, entry) for name, entry in (self.record.get("protocols") or {}).items()}
+        protocol = _protocol if self.modality == "image" else self._text_protocol
+        return {name: protocol(name, entry) for name, entry in (self.record.get("protocols") or {}).items()}
+
+    def _text_protocol(self, name: str, entry: Mapping[str, Any]) -> Protocol:
+        tokeniser = dict(self.record["tokeniser"])
+        vocabulary = self.record["files"][tokeniser["vocabulary"]]["sha256"]
+        return TextProtocol(
+            name=name,
+            metrics=dict(entry.get("metrics") or {}),
+            default=bool(entry.get("default", False)),
+            title=str(entry.get("title", "")),
+            tokeniser={**tokeniser, "vocabulary": vocabulary},
+        )
 
     def protocol(self, name: str | None = None) -> Protocol:
         """The protocol of that name, or the default one."""
@@ -233,6 +295,11 @@ def _role_complaints(record: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(protocols, dict) or not protocols:
             yield "protocols is missing"
             return
+        if record.get("modality", "image") not in MODALITIES:
+            yield f"modality {record['modality']!r} is none of {', '.join(MODALITIES)}"
+        elif record.get("modality") == "text":
+            yield from _tokeniser_complaints(record)
+            protocols = {}
         for name, entry in protocols.items():
             try:
                 _protocol(name, entry)
@@ -247,6 +314,19 @@ def _role_complaints(record: Mapping[str, Any]) -> Iterator[str]:
             yield "latent.dim is missing"
 
 
+def _tokeniser_complaints(record: Mapping[str, Any]) -> Iterator[str]:
+    tokeniser = record.get("tokeniser")
+    vocabulary = tokeniser.get("vocabulary") if isinstance(tokeniser, dict) else None
+    if not isinstance(tokeniser, dict) or not isinstance(tokeniser.get("kind"), str):
+        yield "tokeniser is missing"
+    elif not isinstance(vocabulary, str) or record["files"].get(vocabulary, {}).get("form") != "data":
+        yield "tokeniser.vocabulary names no file of form data"
+    elif type(tokeniser.get("max_length")) is not int or not 2 < tokeniser["max_length"] <= 1 << 16:
+        yield "tokeniser.max_length is missing"
+    elif len(record.get("inputs") or ()) != 2:
+        yield "a network of texts takes two inputs: the tokens, and which of them count"
+
+
 def _weights_complaints(weights: Any) -> Iterator[str]:
     sources = weights.get("sources") if isinstance(weights, dict) else None
     if not isinstance(sources, list) or not sources:
@@ -259,8 +339,12 @@ def _weights_complaints(weights: Any) -> Iterator[str]:
             yield f"weights: source {source['name']} has no urls"
         elif source.get("sha256") is not None and not re.fullmatch("[0-9a-f]{64}", str(source["sha256"])):
             yield f"weights: the sha256 of source {source['name']} is not 64 hex digits"
-        elif not (type(source.get("bytes")) is int and 0 < source["bytes"] <= MAX_FILE_BYTES):
+        elif not (type(source.get("bytes")) is int and 0 < source["bytes"] <= MAX_FILE_BYTES) and (
+            source.get("bytes") is not None or source.get("sha256") is None  # the hash decides; a size is good to know
+        ):
             yield f"weights: the size of source {source['name']} is missing"
+        elif not is_plain_name(source.get("part", DEFAULT_PART)):
+            yield f"weights: the part of source {source['name']} is not a plain name"
 
 
 def is_plain_name(name: Any) -> bool:
@@ -282,6 +366,9 @@ def _protocol(name: str, entry: Mapping[str, Any]) -> Protocol:
     height, width = (int(side) for side in entry["size"])
     if not (0 < height <= 4096 and 0 < width <= 4096):
         raise ValueError(f"size {height} × {width}")
+    crop = str(entry.get("crop", "none"))
+    if crop not in CROPS or (crop != "none" and height != width):
+        raise ValueError(f"crop {crop!r} to {height} × {width}")
     return Protocol(
         name=name,
         size=(height, width),
@@ -290,14 +377,24 @@ def _protocol(name: str, entry: Mapping[str, Any]) -> Protocol:
         alpha=str(entry["alpha"]),
         layout=str(entry["layout"]),
         dtype=str(entry["dtype"]),
-        scale=float(entry["scale"]),
-        offset=float(entry["offset"]),
+        scale=factor(entry["scale"]),
+        offset=factor(entry["offset"]),
         metrics=dict(entry.get("metrics") or {}),
         default=bool(entry.get("default", False)),
         orientation=str(entry.get("orientation", "applied")),
         title=str(entry.get("title", "")),
         spatial=bool(entry.get("spatial", False)),
+        crop=crop,
+        published=str(entry.get("published", "")),
     )
+
+
+def factor(value: Any) -> Factor:
+    """A number for all channels, or a tuple of three. Raises `ValueError` for anything else."""
+    if isinstance(value, list | tuple):
+        red, green, blue = (float(channel) for channel in value)
+        return red, green, blue
+    return float(value)
 
 
 def _digest(record: Any) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from genmetrics_rt.cache import cache_home
-from genmetrics_rt.errors import GenmetricsError
+from genmetrics_rt.errors import GenmetricsError, InputError
 from genmetrics_rt.terminal import messages, why_not_writable
+from genmetrics_rt.texts import read_texts
 
+_FIELDS = (".jsonl", ".ndjson", ".csv", ".tsv")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -58,6 +61,10 @@ Extractor = Annotated[
         help="Feature network: inception-fid, another name, or the folder of a bundle. [default: scattering]",
     ),
 ]
+TextField = Annotated[
+    str | None,
+    typer.Option("--text-field", help="Field of a .jsonl, column of a .csv or .tsv that holds the texts. [text]"),
+]
 Protocol = Annotated[
     str | None,
     typer.Option(
@@ -88,3 +95,16 @@ BatchSize = Annotated[
     typer.Option("--batch-size", min=1, help="Images per call of the network. [default: 8 on a CPU, 128 on a GPU]"),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use. [default: what is granted]")]
+
+
+def with_text_field(sides: Mapping[str, Any], field: str | None) -> dict[str, Any]:
+    """The sides, the files of texts among them opened by the field that was named."""
+    if field is None:
+        return dict(sides)
+    opened = {
+        what: read_texts(side, field=field) if isinstance(side, str) and Path(side).suffix.lower() in _FIELDS else side
+        for what, side in sides.items()
+    }
+    if all(opened[what] is side for what, side in sides.items()):
+        raise InputError(f"--text-field is for {', '.join(_FIELDS)}, and no side is such a file. Leave it out.")
+    return opened

@@ -16,15 +16,19 @@ from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.fetch import fetch_bundle
+from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.manifest import Protocol as BundleProtocol
 from genmetrics_rt.reference import UNRECORDED, Reference, taken_for
 from genmetrics_rt.report import ExtractorSummary, SideSummary
 from genmetrics_rt.scoring import Space
-from genmetrics_rt.sides import FeatureRows, GeneratorRequest, Side
+from genmetrics_rt.sides import FeatureRows, Side
 from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.texts import TextSource
 
 DEFAULT_EXTRACTOR = "scattering"
+DEFAULT_TEXT_EXTRACTOR = "minilm"
+_LOOKED_AT = 2_000  # texts, for how many are too long for the network
 MAX_DEFAULT_SAMPLES = 10_000  # of a generator, when the reference has more images
 # Names the fingerprint of features whose network we do not know.
 GIVEN = "given"
@@ -35,6 +39,12 @@ def default_extractor() -> str:
     return os.environ.get("GENMETRICS_EXTRACTOR") or DEFAULT_EXTRACTOR
 
 
+def _default_text_extractor() -> str:
+    """The same for texts: the one of the environment only if it looks at texts."""
+    named = os.environ.get("GENMETRICS_EXTRACTOR")
+    return named if named and load_bundle(named).manifest.modality == "text" else DEFAULT_TEXT_EXTRACTOR
+
+
 @dataclass(frozen=True)
 class PreparedSide:
     """One side after its features were computed."""
@@ -42,9 +52,14 @@ class PreparedSide:
     features: Features
     extractor: ExtractorSummary
     summary: SideSummary
-    source: ImageSource | None = None  # to show pictures of
+    source: ImageSource | TextSource | None = None  # to show pictures of, or to quote
     computed: int = 0  # images that went through the network now
     seconds: float = 0.0
+
+    @property
+    def images(self) -> ImageSource | None:
+        """The source, where it holds images."""
+        return None if isinstance(self.source, TextSource) else self.source
 
 
 @dataclass
@@ -82,10 +97,19 @@ class Preparation:
         # What is known of one side is known of both: a file that says nothing comes last.
         saved.sort(key=lambda side: side.extractor.numeric_id == UNRECORDED)
         features = [side for side in sides if isinstance(side, FeatureRows)]
+        texts = [side for side in sides if isinstance(side, TextSource)]
+        pictures = [side for side in sides if not isinstance(side, Reference | FeatureRows | TextSource)]
+        if texts and pictures:
+            raise FeatureMismatch(
+                f"{texts[0].name} holds texts and the other side images: no features are those of both. Give texts on "
+                "both sides, or images on both."
+            )
         images = more_images or len(sides) > len(saved) + len(features)
         if features and images:
+            kind = "texts" if texts else "images"
             raise FeatureMismatch(
-                "One side consists of features and the other of images. Give images on both sides, or features on both."
+                f"One side consists of features and the other of {kind}. Give {kind} on both sides, or features on "
+                "both."
             )
         if images and any(side.extractor.numeric_id == GIVEN for side in saved):
             raise FeatureMismatch(
@@ -97,15 +121,35 @@ class Preparation:
             return
         if self.extractor is None:
             recorded = bool(saved) and saved[0].extractor.numeric_id != UNRECORDED
-            self.extractor = saved[0].extractor.name if recorded else _implied_extractor(saved) or default_extractor()
+            default = _default_text_extractor if texts else default_extractor
+            self.extractor = saved[0].extractor.name if recorded else _implied_extractor(saved) or default()
             if recorded and self.protocol is None:
                 self.protocol = saved[0].extractor.protocol
             if recorded and self.tap is None:
                 self.tap = saved[0].extractor.recipe.get("tap")
         if self.protocol is None:
             self.protocol = _implied_protocol(self.extractor, saved)
+        self._require_modality("text" if texts else "image" if pictures else None)
         opened = self.open_extractor()
         self._space, self._settings, self._taken_for = opened.summary.name, opened.protocol.metrics, opened.summary
+
+    def _require_modality(self, modality: str | None) -> None:
+        """Before weights are fetched: whether the extractor looks at what the sides consist of, if that is known."""
+        assert self.extractor is not None
+        bundle = self.extractor if isinstance(self.extractor, Bundle) else load_bundle(self.extractor)
+        mine = bundle.manifest.modality
+        if modality is None or mine == modality or bundle.kind != "extractor":
+            return
+        other = DEFAULT_TEXT_EXTRACTOR if modality == "text" else DEFAULT_EXTRACTOR
+        raise FeatureMismatch(
+            f"{bundle.name} looks at {mine}s, and the sides are {modality}s. Use an extractor of {modality}s, such as "
+            f"--extractor {other}."
+        )
+
+    @property
+    def modality(self) -> str:
+        """What the sides consist of, as far as it is known: ``"image"`` or ``"text"``."""
+        return self._taken_for.modality if self._taken_for is not None else "image"
 
     def _without_images(self, saved: Sequence[Reference]) -> None:
         """Both sides are features already: nothing is extracted, so an extractor can only be named, not chosen."""
@@ -165,6 +209,7 @@ class Preparation:
                 has_logits=features.logits is not None,
                 has_spatial=features.spatial is not None,
                 published=extractor.published,
+                modality=extractor.modality,
             )
         if self.opened is None:
             return Space(self.space)
@@ -173,6 +218,7 @@ class Preparation:
             has_logits="logits" in self.opened.bundle.manifest.taps,
             has_spatial=self.opened.protocol.spatial,
             published=self.opened.summary.published,
+            modality=self.opened.modality,
         )
 
     def overrides(self) -> Mapping[str, Any]:
@@ -189,10 +235,10 @@ class Preparation:
             return PreparedSide(side.features, side.extractor, side.summary)
         if isinstance(side, FeatureRows):
             return self._given_features(side)
-        if isinstance(side, GeneratorRequest):
+        if isinstance(side, Generator):
             count = self.num_images or min(samples or MAX_DEFAULT_SAMPLES, MAX_DEFAULT_SAMPLES)
-            source: ImageSource = GeneratorSource(
-                side.bundle,
+            source = GeneratorSource(
+                side,
                 count,
                 # Another seed on the reference side, so that a generator never meets its own samples there.
                 seed=self.seed + (stage == "reference"),
@@ -203,7 +249,7 @@ class Preparation:
             return self._images(source, stage, sampled=True)
         return self._images(side, stage, sampled=False)
 
-    def _images(self, source: ImageSource, stage: str, *, sampled: bool) -> PreparedSide:
+    def _images(self, source: ImageSource | TextSource, stage: str, *, sampled: bool) -> PreparedSide:
         extractor = self.open_extractor()
         chosen = None if sampled else _sample_positions(len(source), self.num_images, self.seed)
         positions = None if chosen is None else chosen.tolist()
@@ -214,12 +260,14 @@ class Preparation:
         )  # fmt: skip
         if collector.num_images == 0:
             first = f" The first: {run.skipped[0].name}: {run.skipped[0].reason}." if run.skipped else ""
-            raise EmptySide(f"{source.name}: none of {len(run.skipped):,} files could be used as an image.{first}")
+            what = "texts has a word in it" if extractor.modality == "text" else "files could be used as an image"
+            raise EmptySide(f"{source.name}: none of {len(run.skipped):,} {what}.{first}")
         summary = SideSummary(
             num_images=collector.num_images,
             source=source.name,
             content_hash=run.content_hash,
             skipped=(*source.skipped, *run.skipped),
+            notes=_cut_texts(source, collector, extractor),
         )
         return PreparedSide(collector.result(), extractor.summary, summary, source, run.computed, run.seconds)
 
@@ -231,6 +279,22 @@ class Preparation:
         collector.update(values[index], index=index, what=side.name)
         summary = SideSummary(num_images=len(index), source=side.name, content_hash="")
         return PreparedSide(collector.result(), given_features(values.shape[1]), summary)
+
+
+def _cut_texts(
+    source: ImageSource | TextSource, collector: FeatureCollector, extractor: FeatureExtractor
+) -> tuple[str, ...]:
+    """A note on texts of which the network sees the beginning alone."""
+    if not isinstance(source, TextSource):
+        return ()
+    positions = collector.result().index[:_LOOKED_AT].tolist()
+    cut = sum(extractor.is_cut(source.text(position)) for position in positions)
+    if not cut:
+        return ()
+    first = "" if collector.num_images <= _LOOKED_AT else "the first "
+    return (
+        f"Of {cut:,} of {first}{len(positions):,} texts, longer than it takes, the network sees the beginning alone.",
+    )
 
 
 def given_features(dimension: int, taken_for: str = "") -> ExtractorSummary:
@@ -268,7 +332,7 @@ def side_length(side: Side) -> int | None:
         return len(side.values)
     if isinstance(side, Reference):
         return side.summary.num_images
-    return None if isinstance(side, GeneratorRequest) else len(side)
+    return None if isinstance(side, Generator) else len(side)
 
 
 def _sample_positions(length: int, num_images: int | None, seed: int) -> NDArray[np.int64] | None:

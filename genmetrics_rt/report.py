@@ -77,6 +77,7 @@ class Thumbnail:
     jpeg: bytes | None  # at most 128 px on the longer side; None when the picture cannot be read again
     value: float  # realism, or distance to the nearest generated image
     caption: str
+    text: str | None = None  # in the place of a picture where the side consists of texts; cut to a length
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,27 @@ class SideSummary:
 
 
 @dataclass(frozen=True)
+class GeneratorSummary:
+    """What a side that is a generator costs: recorded beside the fingerprint, never part of it."""
+
+    name: str
+    title: str
+    latent_dim: int
+    distribution: str  # "normal" | "uniform" | "truncnorm"
+    truncation: float | None
+    num_classes: int  # 0: not class-conditional
+    image_size: tuple[int, int]  # height, width
+    size_bytes: int  # of the graph with its weights
+    num_parameters: int | None  # numbers in its weights and constants; None where they cannot be counted
+    images_per_second: float  # of the network alone: no decoding, no features
+    seconds_per_image: float  # median over warm batches, over the batch size
+    batch_size: int
+    num_batches: int  # that were timed
+    device: str
+    backend: str
+
+
+@dataclass(frozen=True)
 class ExtractorSummary:
     """Which features the numbers are made of.
 
@@ -123,8 +145,9 @@ class ExtractorSummary:
     numeric_id: str
     protocol: str
     dimension: int
-    published: bool = False  # whether scores on them go by published names: fid, is
+    published: bool | str = False  # whether scores on them go by published names: fid, is; or by one protocol's: cmmd
     recipe: Mapping[str, Any] = field(default_factory=dict)  # every line that the features depend on, for `explain`
+    modality: str = "image"  # what they are features of: "image" or "text"
 
 
 @dataclass(frozen=True)
@@ -212,6 +235,7 @@ class Report:
     galleries: tuple[Gallery, ...] = ()
     scales: tuple[LadderScale, ...] = ()  # where a ladder was asked for
     seed: int = 0  # of the evaluation: for samples of images, latents and clusters
+    generators: Mapping[str, GeneratorSummary] = field(default_factory=dict)  # "generated", "reference": who are some
 
     def __str__(self) -> str:
         return self.to_text()
@@ -362,6 +386,10 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
     def finding(entry: Mapping[str, Any]) -> Finding:
         return Finding(**{**entry, "pictures": thumbnails(entry.get("pictures", ()))})
 
+    def generator(entry: Mapping[str, Any]) -> GeneratorSummary:
+        height, width = entry["image_size"]
+        return GeneratorSummary(**{**entry, "image_size": (height, width)})
+
     return Report(
         scores={key: score(entry) for key, entry in record["scores"].items()},
         findings=tuple(finding(entry) for entry in record["findings"]),
@@ -379,4 +407,5 @@ def _report_from_dict(record: Mapping[str, Any]) -> Report:
         },
         galleries=tuple(gallery(entry) for entry in record["galleries"]),
         scales=tuple(scale(entry) for entry in record.get("scales", ())),
+        generators={what: generator(entry) for what, entry in record.get("generators", {}).items()},
     )

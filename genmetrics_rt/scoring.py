@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genmetrics_rt.errors import TooFewImages, UnknownMetric
-from genmetrics_rt.metrics.catalogue import METRICS, PUBLISHED, settings_of
+from genmetrics_rt.metrics.catalogue import METRICS, PUBLISHED_BY, settings_of
 from genmetrics_rt.metrics.metric import Comparison, Metric, Outcome, Value
 from genmetrics_rt.report import Curve, ExtractorSummary, Score, finite
 
@@ -27,7 +27,9 @@ _OTHER_NAMES = {
     "sfid": "sFID needs the Inception's spatial tap: add --extractor inception-fid --protocol adm",
     "prd": "ask for 'prd_f8' and 'prd_f1_8'; the curve comes with them",
     "mmd": "ask for 'kid', the kernel distance, or 'rbf', that with a Gaussian kernel",
-    "cmmd": "CMMD is 'rbf' on CLIP features",
+    "cmmd": "CMMD is of CLIP features by its own preprocessing: add --extractor clip-vit-l-14-336; on other features "
+    "its formula is 'rbf'",
+    "rbf": "by the protocol of CMMD it goes by its published name, 'cmmd'",
     "c2st": "ask for 'two_sample', the classifier two-sample test",
     "fid_inf": "FID∞ is of ImageNet Inception features; on other features ask for 'fd_inf'",
     "fd_inf": "on the ImageNet Inception it goes by its published name, 'fid_inf'",
@@ -51,7 +53,8 @@ class Space:
     name: str  # the extractor's short name, or "given"
     has_logits: bool = False
     has_spatial: bool = False
-    published: bool = False  # scores go by their published names
+    published: bool | str = False  # scores go by their published names: those of FID's Inception, or of a protocol
+    modality: str = "image"  # what they are features of
 
     def keys(self, *, by_default: bool = False) -> tuple[str, ...]:
         """The keys that a report on these features may have; or those that it has unless others are asked for."""
@@ -61,12 +64,18 @@ class Space:
             for key in metric.keys
             if (self.has_logits or not metric.needs_logits)
             and (self.has_spatial or not metric.needs_spatial)
-            and (metric.by_default or not by_default)
+            and (
+                metric.by_default
+                or metric.default_on == self.modality
+                or not by_default
+                or self.shown(key) == self.published
+            )
         )
 
     def shown(self, key: str) -> str:
         """The name of a catalogue key on these features: ``fd`` is ``fid`` on the ImageNet Inception."""
-        return PUBLISHED[key][0] if self.published and key in PUBLISHED else key
+        names = PUBLISHED_BY.get(self.published, {})
+        return names[key][0] if key in names else key
 
 
 def choose_metrics(asked: str | Sequence[str] | None, space: Space) -> tuple[str, ...]:
@@ -145,7 +154,7 @@ def _worded(
 ) -> Score:
     wording = metric.wording[key]
     if shown != key:
-        wording = PUBLISHED[key][1](wording)
+        wording = next(names[key][1] for names in PUBLISHED_BY.values() if names.get(key, ("",))[0] == shown)(wording)
     number, why_not = (None, reason) if value is None else finite(value.value, value.why_not_finite)
     uncertainty = value.uncertainty if value and number is not None else None
     return Score(

@@ -9,8 +9,11 @@ float array (N, D), .npy of one              features, as they are
 `Reference`, or a file that it saved         `Reference`
 another tool's statistics: .npz, .pkl, .pt   `Reference` of an unrecorded extractor
 a public reference that was fetched          the same, by its name
-generator bundle (shipped name or folder)    `GeneratorRequest`: sampled once it is known how many
+generator bundle (shipped name or folder)    `Generator`: sampled once it is known how many
+.onnx, TorchScript file, `Generator`         the same
 ``"digits"``                                 the shipped example images
+.txt, .jsonl, .csv, .tsv; a list of str      `TextSource`
+``"sentences"``                              the shipped example texts
 ===========================================  =======================================================
 """
 
@@ -27,14 +30,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import as_features, as_numpy
+from genmetrics_rt.bare_generators import is_generator_file
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
+from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.images import open_images
 from genmetrics_rt.manifest import MAX_MANIFEST_BYTES
 from genmetrics_rt.public_references import list_references, open_reference
 from genmetrics_rt.reference import Reference, is_reference_file, open_statistics
 from genmetrics_rt.sources import ImageSource
 from genmetrics_rt.statistics_files import is_statistics_file
+from genmetrics_rt.texts import (
+    SHIPPED_TEXTS,
+    TEXT_SUFFIXES,
+    TextSource,
+    are_texts,
+    example_texts,
+    read_texts,
+    texts_of,
+)
 
 EXAMPLES = Path(__file__).parent / "examples"
 SHIPPED_IMAGES = {"digits": EXAMPLES / "digits.npz"}
@@ -59,14 +73,7 @@ class FeatureRows:
     values: NDArray[np.floating]
 
 
-@dataclass(frozen=True)
-class GeneratorRequest:
-    """A generator that will stand as a side."""
-
-    bundle: Bundle
-
-
-Side: TypeAlias = "ImageSource | FeatureRows | Reference | GeneratorRequest"
+Side: TypeAlias = "ImageSource | TextSource | FeatureRows | Reference | Generator"
 
 
 def example_images(name: str = "digits") -> ExampleImages:
@@ -85,12 +92,14 @@ def open_side(value: Any) -> Side:
     MissingInput, UnreadableInput, EmptySide, InputError, NonFiniteFeatures
         With what is wrong and what could be passed instead.
     """
-    if isinstance(value, Reference | GeneratorRequest | FeatureRows):
+    if isinstance(value, Reference | Generator | FeatureRows | TextSource):
         return value
     if isinstance(value, Bundle):
         return _generator(value, value.name)
     if isinstance(value, str | Path):
         return _open_path(value)
+    if are_texts(value):
+        return texts_of(value)
     array = as_numpy(value)
     if array.dtype.kind in "fiu" and array.ndim == 2 and array.dtype != np.uint8:
         return FeatureRows(f"features {array.shape}", as_features(array))
@@ -111,8 +120,12 @@ def _open_path(value: str | Path) -> Side:
         ) from error
     if path.is_dir() and _is_bundle(path):
         return _generator(load_bundle(path), str(value))
+    if path.suffix.lower() in TEXT_SUFFIXES and path.is_file():
+        return read_texts(path)
     if path.suffix.lower() == ".npz" and is_reference_file(path):
         return Reference.load(path)
+    if is_generator_file(path):
+        return Generator(path)
     if is_statistics_file(path):
         return open_statistics(path, name=str(value))
     if path.suffix.lower() == ".npy" and _is_feature_file(path):
@@ -143,12 +156,14 @@ def _is_bundle(folder: Path) -> bool:
 def _open_shipped(name: str) -> Side:
     if name in SHIPPED_IMAGES:
         return open_images(SHIPPED_IMAGES[name], name=name)
+    if name in SHIPPED_TEXTS:
+        return example_texts(name).reference
     if name in list_bundles():
         return _generator(load_bundle(name), name)
     public = [entry.name for entry in list_references()]
     if name in public:
         return open_reference(name)
-    known = sorted([*SHIPPED_IMAGES, *list_bundles("generator")])
+    known = sorted([*SHIPPED_IMAGES, *SHIPPED_TEXTS, *list_bundles("generator")])
     near = difflib.get_close_matches(name, [*known, *public], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise MissingInput(
@@ -157,13 +172,17 @@ def _open_shipped(name: str) -> Side:
     )
 
 
-def _generator(bundle: Bundle, given: str) -> GeneratorRequest:
+def _generator(bundle: Bundle, given: str) -> Generator:
     if bundle.kind != "generator":
-        hint = f" That is an extractor: use -e {given}." if bundle.kind == "extractor" else ""
+        hints = {
+            "extractor": f" That is an extractor: use -e {given}.",
+            "density": f" A density gives likelihoods: genmetrics likelihood {given} IMAGES.",
+        }
+        hint = hints.get(bundle.kind, "")
         raise InputError(
             f"{bundle.name!r} is a bundle of kind {bundle.kind}. Only a generator can stand for a set of images.{hint}"
         )
-    return GeneratorRequest(bundle)
+    return Generator(bundle)
 
 
 def _is_feature_file(path: Path) -> bool:

@@ -76,13 +76,13 @@ def _words(state: extraction.Progress) -> str:
     if state.unit == "bytes":
         words = f"{state.done / 1e6:,.0f} of {state.total / 1e6:,.0f} MB"
     else:
-        words = f"{state.done:,} of {state.total:,} images"
+        words = f"{state.done:,} of {state.total:,} {state.unit}"
     if state.from_cache:
         words += f", {state.from_cache:,} from the cache"
     if state.images_per_second and state.unit == "bytes":
         words += f", {state.images_per_second / 1e6:,.1f} MB/s"
     elif state.images_per_second:
-        words += f", {state.images_per_second:,.0f} images/s"
+        words += f", {state.images_per_second:,.0f} {state.unit}/s"
     if state.seconds_left and state.done < state.total:
         minutes, seconds = divmod(round(state.seconds_left), 60)
         words += f", {minutes}:{seconds:02d} left"

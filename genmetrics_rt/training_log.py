@@ -5,25 +5,25 @@
 
 from __future__ import annotations
 
-import math
-import os
-from array import array
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray
-from genmetrics_rt.errors import InputError, UnreadableInput
-from genmetrics_rt.metrics.adversarial import DiscriminatorStatistics, GanLosses, discriminator_statistics, gan_losses
-from genmetrics_rt.render.numbers import share
-from genmetrics_rt.sides import EXAMPLES
-from genmetrics_rt.tables import read_rows
+from genmetrics_rt.errors import InputError
+from genmetrics_rt.metrics.adversarial import (
+    LOSSES,
+    Calibration,
+    DiscriminatorStatistics,
+    GanLosses,
+)
+from genmetrics_rt.render.numbers import plain_number, share
+from genmetrics_rt.report import json_text
 
-SHIPPED = "digits-gan-training"  # the log of the shipped GAN, by its name
 HEALTHY = (0.8, 0.9)  # accuracy of a discriminator that still teaches its generator
 GUESSING = 0.5  # accuracy of one that tells nothing
 LAST_SHARE = 0.25  # the end of training that is judged
@@ -32,24 +32,14 @@ MANY_TURNS = 4  # of accuracy, from which training oscillates
 GAP_OF_HELD_OUT = 0.15  # of recall, between training and held-out pictures
 LOW_RECALL = 0.5  # fewer real pictures than a coin would take for real
 
-# The columns of a log. Any name of a line will do; the first is what it is called from then on.
-_STEP = ("step",)
-_REAL = ("real_logit", "real_probability")
-_GENERATED = ("generated_logit", "generated_probability")
-_HELD_OUT = ("held_out_logit", "held_out_probability")
-_OF_DISCRIMINATOR = ("d_loss", "discriminator_loss")
-_OF_GENERATOR = ("g_loss", "generator_loss")
-_SERIES = (_REAL, _GENERATED, _HELD_OUT, _OF_DISCRIMINATOR, _OF_GENERATOR)
-
-_LARGEST_LOGIT = 100.0  # that a probability of 0 or 1 has in a loss, as in torch.nn.BCELoss
-
 
 @dataclass(frozen=True)
 class Verdict:
     """One thing to say of a training.
 
     ``key`` is ``low_recall``, ``oscillating``, ``too_strong``, ``guessing``, ``memorising``, ``weak`` or ``balanced``;
-    ``sentence`` says what it means with the numbers, ``facts`` is the numbers alone, a clause.
+    of a log without outputs ``diverged`` or ``losses_only``. ``sentence`` says what it means with the numbers,
+    ``facts`` is the numbers alone, a clause.
     """
 
     key: str
@@ -68,12 +58,29 @@ class TrainingLog:
     steps: tuple[DiscriminatorStatistics, ...]
     losses: tuple[GanLosses, ...] = ()  # of each step, or none
     losses_from: str = "log"  # "log" | "logits"
+    families: Mapping[str, tuple[GanLosses, ...]] = field(
+        default_factory=dict, repr=False
+    )  # of the logits, by `LOSSES`
+    notes: tuple[str, ...] = ()  # what was damaged, left out, or means less than it seems
 
     def __post_init__(self) -> None:
         if not self.steps:
             raise InputError("The training log has no step, so it says nothing. Log the discriminator's logits.")
         if self.losses and len(self.losses) != len(self.steps):
             raise InputError(f"The training log has {len(self.steps)} steps and {len(self.losses)} losses. Match them.")
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the log holds what the discriminator said of pictures, and not its losses alone."""
+        return any(entry.num_pictures for entry in self.steps)
+
+    def with_losses(self, loss: str) -> TrainingLog:
+        """The same log with the losses of that family, computed from its logits. Raises `InputError` without them."""
+        if loss not in LOSSES:
+            raise InputError(f"loss is {loss!r}; it must be one of {', '.join(LOSSES)}.")
+        if loss not in self.families:
+            raise InputError("The log has no outputs of the discriminator, so no loss can be computed from them.")
+        return replace(self, losses=self.families[loss], losses_from="logits")
 
     # Arrays (S,), to draw
 
@@ -96,6 +103,24 @@ class TrainingLog:
     @property
     def aucs(self) -> FloatArray:
         return np.array([entry.auc for entry in self.steps])
+
+    @property
+    def specificities(self) -> FloatArray:
+        return np.array([entry.specificity for entry in self.steps])
+
+    @property
+    def f1s(self) -> FloatArray:
+        return np.array([entry.f1 for entry in self.steps])
+
+    @property
+    def calibration_errors(self) -> FloatArray:
+        """Expected calibration errors; NaN where only counts are known."""
+        return np.array([entry.calibration.ece if entry.calibration else np.nan for entry in self.steps])
+
+    @property
+    def nlls(self) -> FloatArray:
+        """Mean −ln of the probability that the discriminator gives to what a picture is; NaN where it is unknown."""
+        return np.array([entry.calibration.nll if entry.calibration else np.nan for entry in self.steps])
 
     @property
     def held_out_recalls(self) -> FloatArray:
@@ -134,6 +159,12 @@ class TrainingLog:
         return _mean(entry.recall for entry in self.last)
 
     @property
+    def last_calibration(self) -> Calibration | None:
+        """Over all pictures of `last`; None where the logits are unknown."""
+        known = [entry.calibration for entry in self.last if entry.calibration is not None]
+        return Calibration.pooled(known) if known else None
+
+    @property
     def last_held_out_recall(self) -> float | None:
         """Mean recall of real pictures outside the training set over `last`; None where the log has none."""
         known = [entry.held_out_recall for entry in self.last if entry.held_out_recall is not None]
@@ -144,6 +175,8 @@ class TrainingLog:
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
         """All that there is to say, the most serious first; at least one."""
+        if not self.has_outputs:
+            return (_of_losses(self),)
         found = [judge(self) for judge in (_low_recall, _oscillating, _too_strong, _guessing, _memorising)]
         return tuple(verdict for verdict in found if verdict is not None) or (_weak(self) or _balanced(self),)
 
@@ -155,6 +188,36 @@ class TrainingLog:
     def judged(self, key: str) -> Verdict | None:
         """The verdict of this key, where it holds."""
         return next((verdict for verdict in self.verdicts if verdict.key == key), None)
+
+    # Forms
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, *, width: int = 100) -> str:
+        """Verdicts and a table over the steps, for a terminal: no line wider than ``width`` columns (at least 40)."""
+        from genmetrics_rt.render.adversarial_page import render_adversarial_text
+
+        return render_adversarial_text(self, width=width)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Verdicts and all steps as plain JSON values, schema ``genmetrics.adversarial/1``."""
+        from genmetrics_rt.render.adversarial_page import adversarial_record
+
+        return adversarial_record(self)
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The same as JSON text."""
+        return json_text(self.to_dict(), indent=indent)
+
+    def to_html(self, *, title: str = "Training", fragment: bool = False) -> str:
+        """One self-contained page with charts over training: no script, no external request.
+
+        ``fragment``: one ``<div class="genmetrics">`` to be put into another page, as `Report.to_html`.
+        """
+        from genmetrics_rt.render.adversarial_page import render_adversarial_page
+
+        return render_adversarial_page(self, title=title, fragment=fragment)
 
 
 def _low_recall(log: TrainingLog) -> Verdict | None:
@@ -231,6 +294,23 @@ def _balanced(log: TrainingLog) -> Verdict:
     return Verdict("balanced", f"The two are in balance: {facts}, within the healthy {_BAND}.", facts)
 
 
+def _of_losses(log: TrainingLog) -> Verdict:
+    """All that can be said where there is nothing but losses: little."""
+    last = log._losses[-len(log.last) :]
+    first, end = log.last[0].step, log.last[-1].step
+    if not np.isfinite(last).all():
+        facts = f"losses at steps {first:,} to {end:,} are not all finite"
+        return Verdict("diverged", f"The training diverged: {facts}. Go back to a checkpoint before that.", facts)
+    of_discriminator, of_generator = (plain_number(float(value)) for value in last.mean(axis=0))
+    facts = f"at steps {first:,} to {end:,} the discriminator's is {of_discriminator}, the generator's {of_generator}"
+    sentence = (
+        f"The log has losses alone: {facts}. They mislead: they look the same where training has converged and where "
+        "the discriminator has failed (one that guesses has 1.386 by cross-entropy, 2 by hinge, 0.5 by least squares). "
+        "Log its outputs for real and generated pictures, and score the samples."
+    )
+    return Verdict("losses_only", sentence, facts)
+
+
 def _right(log: TrainingLog, who: str = "the discriminator") -> str:
     first, last = log.last[0].step, log.last[-1].step
     when = f"step {last:,}" if len(log.last) == 1 else f"steps {first:,} to {last:,}"
@@ -263,87 +343,3 @@ def num_swings(values: FloatArray, size: float) -> int:
 def _mean(values: Iterable[float]) -> float:
     """Rounded so far that the mean of equal values is that value, and not beyond an edge by its last bit."""
     return round(float(np.mean(list(values))), 12)
-
-
-# Reading
-
-
-def read_training_log(path: str | os.PathLike[str]) -> TrainingLog:
-    """Read what a training logged: CSV with a header, or JSON lines.
-
-    ======================================= =====================================================================
-    ``step``                                whole number; rows of one step belong together, in any order
-    ``real_logit``                          of real pictures that the discriminator is trained on
-    ``generated_logit``                     of generated pictures
-    ``held_out_logit``                      if known: of real pictures that it is not trained on
-    ``d_loss`` or ``discriminator_loss``    if known
-    ``g_loss`` or ``generator_loss``        if known
-    ======================================= =====================================================================
-
-    In a CSV a row has one picture of each kind, and an empty cell is none, so that there may be more of one kind. In
-    JSON lines, one object a line, each may be a number or an array of numbers. ``real_probability`` and its like may
-    stand in the place of logits: real where above 1/2; a logit beside it counts and the probability does not.
-
-    Losses are those of the log (their mean over the rows of a step) where it has both at every step. Else they are
-    computed from the logits, and a probability of exactly 0 or 1 counts there as a logit of ∓100, as in
-    `torch.nn.BCELoss`.
-
-    ``"digits-gan-training"`` is the log of the shipped GAN.
-
-    Raises
-    ------
-    MissingInput, UnreadableInput
-        No such file; more than 200 MB, missing columns, a cell that is no number, a step that is no whole number.
-    InputError
-        A step without real or without generated pictures, or with a logit that is NaN.
-    """
-    if str(path) == SHIPPED:
-        path = EXAMPLES / f"{SHIPPED}.csv"
-    found: dict[int, dict[str, array[float]]] = defaultdict(lambda: {names[0]: array("d") for names in _SERIES})
-    for row in read_rows(
-        path, (_STEP, _REAL, _GENERATED), (_HELD_OUT, _OF_DISCRIMINATOR, _OF_GENERATOR), what="training log"
-    ):
-        step = row.get("step", ())
-        if len(step) != 1 or not step[0].is_integer():
-            raise UnreadableInput(f"{path} has a row without a whole number as its step. Number the steps.")
-        series = found[int(step[0])]
-        for names in _SERIES:
-            name = next((name for name in names if name in row), names[0])
-            values = row.get(name, [])
-            series[names[0]].extend(values if not name.endswith("_probability") else _as_logits(values, name, path))
-    if not found:
-        raise UnreadableInput(f"{path} has no step. Give a log with at least one row.")
-    ordered = {step: found[step] for step in sorted(found)}
-    steps = tuple(_of_step(step, series) for step, series in ordered.items())
-    losses = _OF_DISCRIMINATOR[0], _OF_GENERATOR[0]
-    if all(series[name] for series in ordered.values() for name in losses):
-        logged = [GanLosses(*(_mean_loss(series[name]) for name in losses)) for series in ordered.values()]
-        return TrainingLog(steps, tuple(logged), "log")
-    return TrainingLog(steps, tuple(_losses_of(series) for series in ordered.values()), "logits")
-
-
-def _of_step(step: int, series: Mapping[str, Sequence[float]]) -> DiscriminatorStatistics:
-    real, generated, held_out = (series[names[0]] for names in (_REAL, _GENERATED, _HELD_OUT))
-    return discriminator_statistics(real, generated, held_out_logits=held_out, step=step)
-
-
-def _as_logits(probabilities: Sequence[float], name: str, path: str | os.PathLike[str]) -> list[float]:
-    """``ln(p / (1 − p))``, which is above 0 exactly where p is above 1/2, and ∓∞ where it is 0 or 1."""
-    logits = []
-    for p in probabilities:
-        if p < 0 or p > 1:
-            logit = name.replace("probability", "logit")
-            raise UnreadableInput(f"{path} has a {name} of {p:g}, which is none. If it is a logit, call it {logit}.")
-        logits.append(math.copysign(math.inf, p - 0.5) if p in (0, 1) else math.log(p / (1 - p)))
-    return logits
-
-
-def _mean_loss(logged: Sequence[float]) -> float:
-    with np.errstate(all="ignore"):  # a training that diverges logs infinities
-        return float(np.mean(logged))
-
-
-def _losses_of(series: Mapping[str, Sequence[float]]) -> GanLosses:
-    logits = [np.array(series[names[0]]) for names in (_REAL, _GENERATED)]
-    real, generated = (np.where(np.isinf(own), np.copysign(_LARGEST_LOGIT, own), own) for own in logits)
-    return gan_losses(real, generated)

@@ -194,3 +194,81 @@ def test_logits_that_say_nothing(real: Any, generated: Any, meaning: str) -> Non
 def test_held_out_logits_are_checked_too() -> None:
     with pytest.raises(InputError, match="Step 3 has a logit that is not a number"):
         gm.discriminator_statistics([1.0], [0.0], held_out_logits=[math.nan], step=3)
+
+
+# Variants, penalties, calibration
+
+
+def test_the_losses_of_tf_gan_as_they_come() -> None:
+    """Its own unit tests on the canonical vector: smoothed cross-entropy, and minimax with the added constant."""
+    found = gm.gan_losses(REAL, GENERATED, loss="minimax", variant="tf-gan")
+    assert found.discriminator == pytest.approx(6.19636589165402, abs=1e-12)
+    assert found.generator == pytest.approx(-4.824082567464646, abs=1e-12)
+    modified = gm.gan_losses(REAL, GENERATED, variant="tf-gan")
+    assert modified == pytest.approx((6.19636589165402, 1.3858208799464231), abs=1e-12)
+    assert gm.gan_losses(REAL, GENERATED, variant="tf-gan", real_target=1.0).discriminator == pytest.approx(
+        5.83386589165402, abs=1e-12
+    )
+    for loss in ("least-squares", "hinge", "wasserstein"):
+        assert gm.gan_losses(REAL, GENERATED, loss=loss, variant="tf-gan") == gm.gan_losses(REAL, GENERATED, loss=loss)
+
+
+def test_least_squares_without_the_half() -> None:
+    found = gm.gan_losses(REAL, GENERATED, loss="least-squares", variant="unhalved")
+    assert found == pytest.approx((83.4675, 35.3925), abs=1e-12)
+    with pytest.raises(InputError, match="Only least-squares"):
+        gm.gan_losses(REAL, GENERATED, variant="unhalved")
+    with pytest.raises(InputError, match="variant is"):
+        gm.gan_losses(REAL, GENERATED, variant="other")
+
+
+def test_the_gradient_penalty_by_hand() -> None:
+    """Norms 5, 1 and 0: 10 (16 + 0 + 1) / 3. One-sided only the first costs."""
+    gradients = np.array([[[3.0, 4.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
+    assert gm.gradient_penalty(gradients) == pytest.approx(10 * 17 / 3)
+    assert gm.gradient_penalty(np.array([5.0, 1.0, 0.0])) == pytest.approx(10 * 17 / 3)
+    assert gm.gradient_penalty(gradients, one_sided=True, weight=1.0) == pytest.approx(16 / 3)
+    assert gm.gradient_penalty([[0.0]], epsilon=1e-10, weight=1.0) == pytest.approx((1e-5 - 1) ** 2, abs=1e-15)
+    for bad in ([], [math.nan], 3.0):
+        with pytest.raises(InputError, match="finite gradients"):
+            gm.gradient_penalty(np.array(bad))
+
+
+def test_calibration_by_hand() -> None:
+    """p = 0.9 of three real and one generated, 0.1 of one real and three generated: both bins are off by 0.15."""
+    logit = math.log(9)
+    found = gm.discriminator_calibration([logit] * 3 + [-logit], [logit] + [-logit] * 3)
+    assert found.ece == pytest.approx(0.15, abs=1e-12)
+    assert found.nll == pytest.approx(-(6 * math.log(0.9) + 2 * math.log(0.1)) / 8, abs=1e-12)
+    filled = [(entry.num_pictures, entry.probability, entry.real) for entry in found.bins if entry.num_pictures]
+    assert filled == [(4, pytest.approx(0.1), 0.25), (4, pytest.approx(0.9), 0.75)]
+    assert math.isnan(found.bins[5].probability) and math.isnan(found.bins[5].real)
+
+
+def test_guessing_and_optimal_discriminators_are_calibrated() -> None:
+    assert gm.discriminator_calibration(np.zeros(7), np.zeros(7)).ece == 0
+    assert gm.discriminator_calibration(np.zeros(7), np.zeros(3)).nll == pytest.approx(LN2, abs=1e-15)
+    # Of two Gaussians at ±1 the optimal logit is 2x. Binned, 20,000 pictures scatter by about 0.5/√2,000 a bin.
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(1, 1, 10_000), rng.normal(-1, 1, 10_000)
+    assert gm.discriminator_calibration(2 * real, 2 * generated).ece < 0.01
+    assert gm.discriminator_calibration(6 * real, 6 * generated).ece > 0.04  # too sure
+    sure = gm.discriminator_calibration([math.inf], [-math.inf])
+    assert (sure.nll, sure.ece) == (0.0, 0.0)
+    assert gm.discriminator_calibration([-math.inf], [0.0]).nll == math.inf
+    with pytest.raises(InputError, match="bins"):
+        gm.discriminator_calibration([0.0], [0.0], bins=0)
+
+
+def test_calibrations_of_steps_are_pooled() -> None:
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(1, 2, 50), rng.normal(-1, 2, 70)
+    parts = [
+        gm.discriminator_calibration(real[:20], generated[:10]),
+        gm.discriminator_calibration(real[20:], generated[10:]),
+    ]
+    pooled, whole = gm.Calibration.pooled(parts), gm.discriminator_calibration(real, generated)
+    assert (pooled.nll, pooled.ece) == pytest.approx((whole.nll, whole.ece), abs=1e-12)
+    assert [entry.num_pictures for entry in pooled.bins] == [entry.num_pictures for entry in whole.bins]
+    with pytest.raises(InputError, match="no calibration"):
+        gm.Calibration.pooled([])

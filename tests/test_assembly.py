@@ -473,3 +473,117 @@ def test_removing_takes_what_was_assembled_and_nothing_else(published: tuple[Bun
     for other in (bundle, gm.load_bundle(tiny), gm.load_bundle("scattering")):
         with pytest.raises(InputError, match="not assembled here"):
             assembly.remove(other.name, other)
+
+
+# Weights in several files
+
+
+def two_files(folder: Path) -> tuple[Bundle, Path, Path]:
+    """The same network, its convolution in one published file and its classifier in half precision in another."""
+    state = tensors()
+    trunk = {name: value for name, value in state.items() if name.startswith("stem.")}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trunk.pth").write_bytes(saved(trunk))
+    (folder / "head.pth").write_bytes(saved({"fc.weight": state["fc.weight"].half()}))
+    made = makers.make_weightless(folder / "weightless", (folder / "trunk.pth").read_bytes())
+    record = json.loads((made / "manifest.json").read_text())
+    (source,) = record["weights"]["sources"]
+    head = (folder / "head.pth").read_bytes()
+    other = {"part": "head", "name": "head's publisher", "sha256": hashlib.sha256(head).hexdigest(), "bytes": len(head)}
+    record["weights"]["sources"] = [source | {"part": "trunk"}, source | other | {"urls": ["http://127.0.0.1:9/h.pth"]}]
+    record["recipe"]["units"]["stem"]["part"] = "trunk"
+    record["recipe"]["copies"]["fc.weight"]["part"] = "head"
+    (made / "manifest.json").write_text(json.dumps(record))
+    return gm.load_bundle(made), folder / "trunk.pth", folder / "head.pth"
+
+
+def test_weights_in_two_files_fill_one_network_in_either_order(tmp_path: Path) -> None:
+    bundle, trunk, head = two_files(tmp_path / "two")
+    made = gm.fetch_bundle(bundle, weights=[head, trunk])
+    state = tensors()
+    (tmp_path / "one").mkdir()
+    one = world(tmp_path / "one", saved({**state, "fc.weight": state["fc.weight"].half().float()}))
+    assert weights_of(made) == weights_of(assemble(*one)), "half precision is widened, and nothing else changes"
+    parts = made.manifest.record["assembled"]["parts"]
+    assert {part: entry["source"] for part, entry in parts.items()} == {
+        "trunk": "publisher",
+        "head": "head's publisher",
+    }
+    assert weights_of(gm.load_bundle(bundle.path)) == weights_of(made)
+
+
+def test_of_weights_in_two_files_each_is_needed_once(tmp_path: Path) -> None:
+    bundle, trunk, head = two_files(tmp_path)
+    with pytest.raises(InputError, match=r"from 2 files, and the 'head' weights are missing: get http://127.0.0.1:9/h"):
+        assemble(bundle, trunk)
+    with pytest.raises(InputError, match="both hold the 'trunk' weights"):
+        assemble(bundle, [trunk, head, trunk])
+    with pytest.raises(MissingBundle, match=r"weights\.pth and http://127.0.0.1:9/h\.pth.*--weights FILE for each"):
+        gm.FeatureExtractor(bundle)
+    assert list(bundle.manifest.weight_parts) == ["trunk", "head"]
+
+
+def test_unverified_files_are_told_apart_by_their_tensors(tmp_path: Path) -> None:
+    bundle, trunk, head = two_files(tmp_path)
+    state = tensors(seed=1)
+    (tmp_path / "mine.pth").write_bytes(saved({"fc.weight": state["fc.weight"]}))
+    made = assemble(bundle, [tmp_path / "mine.pth", trunk], unverified=True, name="mine")
+    digest = hashlib.sha256((tmp_path / "mine.pth").read_bytes()).hexdigest()[:16]
+    assert f"UNVERIFIED weights (sha256 {digest}…)" in made.manifest.label, "only the file that nobody published"
+    (tmp_path / "other.pth").write_bytes(saved({"encoder.weight": torch.zeros(3)}))
+    with pytest.raises(UnreadableInput, match=r"other\.pth is not in a layout"):
+        assemble(bundle, [tmp_path / "other.pth", head], unverified=True, name="mine")
+
+
+def test_two_files_are_fetched_one_after_the_other(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, asked = server
+    bundle, trunk, head = two_files(tmp_path)
+    record = json.loads((bundle.path / "manifest.json").read_text())
+    for source, file in zip(record["weights"]["sources"], (trunk, head), strict=True):
+        (tmp_path / "www" / file.name).write_bytes(file.read_bytes())
+        source["urls"] = [f"{url}/{file.name}"]
+    (bundle.path / "manifest.json").write_text(json.dumps(record))
+    assert not gm.fetch_bundle(gm.load_bundle(bundle.path)).is_weight_free
+    assert asked == ["/trunk.pth", "/head.pth"]
+    assert not [path for path in (assembled_home().parent / "downloads").rglob("*") if path.is_file()]
+
+
+def test_a_file_whose_hash_nobody_knows_is_not_downloaded(published: tuple[Bundle, Path]) -> None:
+    bundle, checkpoint = published
+    record = json.loads((bundle.path / "manifest.json").read_text())
+    record["weights"]["sources"][0]["sha256"] = None
+    (bundle.path / "manifest.json").write_text(json.dumps(record))
+    bundle = gm.load_bundle(bundle.path)
+    with pytest.raises(InputError, match="--weights FILE --unverified --name NAME"):
+        gm.fetch_bundle(bundle)
+    with pytest.raises(UnreadableInput, match="nobody has published"):
+        assemble(bundle, checkpoint)
+    assert assemble(bundle, checkpoint, unverified=True, name="mine").manifest.label.startswith("UNVERIFIED")
+
+
+def test_a_size_may_be_unknown_where_the_hash_is_known(published: tuple[Bundle, Path]) -> None:
+    bundle, checkpoint = published
+    record = json.loads((bundle.path / "manifest.json").read_text())
+    del record["weights"]["sources"][0]["bytes"]
+    (bundle.path / "manifest.json").write_text(json.dumps(record))
+    bundle = gm.load_bundle(bundle.path)
+    with pytest.raises(MissingBundle, match=r"fetched once \(checked by sha256\)"):
+        bundle.require_weights()
+    assert not assemble(bundle, checkpoint).is_weight_free
+
+
+def test_a_larger_network_and_a_layout_of_hugging_face_are_named(tmp_path: Path) -> None:
+    names = [f"fc{index}.weight" for index in range(7)]
+    bundle, _ = world(tmp_path, saved({name: torch.zeros(2, 2) for name in names}))
+    record = json.loads((bundle.path / "manifest.json").read_text())
+    record["recipe"] |= {"units": {}, "copies": {name: {"torch": name} for name in names}}
+    record["recipe"]["tensors"] |= {name: {"offset": 0, "shape": [4, 4]} for name in names}
+    (bundle.path / "manifest.json").write_text(json.dumps(record))
+    bundle = gm.load_bundle(bundle.path)
+    with pytest.raises(
+        UnreadableInput, match=r"\[2, 2\], not \[4, 4\]; .*larger or smaller network of the same family"
+    ):
+        assemble(bundle, tmp_path / "weights.pth")
+    (tmp_path / "hf.pth").write_bytes(saved({"embeddings.patch_embeddings.projection.weight": torch.zeros(2)}))
+    with pytest.raises(UnreadableInput, match="Hugging Face"):
+        assemble(bundle, tmp_path / "hf.pth", unverified=True, name="mine")

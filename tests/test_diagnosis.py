@@ -18,16 +18,18 @@ import genmetrics_rt as gm
 from genmetrics_rt.calibration.floor import Floor
 from genmetrics_rt.diagnosis.conditions import SURE
 from genmetrics_rt.diagnosis.evidence import Evidence
-from genmetrics_rt.diagnosis.likelihoods import Likelihoods, read_likelihoods
 from genmetrics_rt.diagnosis.rules import RULES, diagnose
 from genmetrics_rt.features import Features
+from genmetrics_rt.likelihood.files import Likelihoods, read_likelihoods
 from genmetrics_rt.metrics.adversarial import DiscriminatorStatistics
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.report import Finding, Score
 from genmetrics_rt.scoring import settings_for
 from genmetrics_rt.sides import EXAMPLES
-from genmetrics_rt.training_log import TrainingLog, read_training_log
+from genmetrics_rt.training_log import TrainingLog
+from genmetrics_rt.training_log_files import read_training_log
 from tests import faults, makers
+from tests.densities import make_gaussian
 from tests.faults import OF_NUMBERS, ON_COLOUR, ON_DIGITS, Fault
 
 SETTINGS = [(extractor, number) for extractor in ("digits-classifier", "scattering") for number in (200, 600)]
@@ -393,6 +395,28 @@ def test_a_high_likelihood_beside_poor_samples_misleads() -> None:
     assert "misleading_likelihood" not in keys(diagnose(replace(of_digits("none"), likelihoods=likely)))
 
 
+def test_good_samples_beside_a_poor_likelihood_of_real_images() -> None:
+    """As of a memoriser: its samples are fine, and unseen images are unlikely to it."""
+    rng = np.random.default_rng(0)
+    misses = Likelihoods(rng.normal(20, 5, 50), rng.normal(100, 5, 50))
+    alike = Likelihoods(rng.normal(100, 5, 50), rng.normal(100, 5, 50))
+    assert "likelihood_misses_real" in keys(diagnose(replace(of_digits("none"), likelihoods=misses)))
+    assert "likelihood_misses_real" not in keys(diagnose(replace(of_digits("none"), likelihoods=alike)))
+    assert "likelihood_misses_real" not in keys(diagnose(replace(of_digits("broken"), likelihoods=misses)))
+
+
+def test_a_density_that_overfits() -> None:
+    rng = np.random.default_rng(0)
+    unseen, samples = rng.normal(0, 10, (2, 200))
+    plain = of_digits("none")
+    for shift, expected in ((0.0, False), (20.0, True)):
+        known = Likelihoods(unseen, samples, of_train=rng.normal(shift, 10, 300))
+        assert ("likelihood_overfits" in keys(diagnose(replace(plain, likelihoods=known)))) == expected
+    # Beyond noise, and too little to matter: a twentieth of the spread, of 40,000 images each.
+    many = Likelihoods(*rng.normal(0, 10, (2, 40_000)), of_train=rng.normal(0.5, 10, 40_000))
+    assert "likelihood_overfits" not in keys(diagnose(replace(plain, likelihoods=many)))
+
+
 def test_likelihoods_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "likelihoods.csv"
     path.write_text("reference_log_likelihood,generated_log_likelihood\n-3.5,-1\n-4,\n")
@@ -489,6 +513,23 @@ def test_likelihoods_are_looked_at_too(tmp_path: Path) -> None:
     assert "misleading_likelihood" in {entry.key for entry in report.findings}
     healthy = gm.evaluate(faults.digits()[0], reference, likelihoods=path, **options)
     assert "misleading_likelihood" not in {entry.key for entry in healthy.findings}
+
+
+def test_a_density_gives_the_likelihoods_itself(tmp_path: Path) -> None:
+    """A wide Gaussian on each pixel finds everything equally likely; the samples beside it are broken."""
+    generated, reference = faults.faulty(next(f for f in ON_DIGITS if f.name == "broken"), "digits", 200)
+    size = reference.shape[1]
+    wide = make_gaussian(tmp_path / "wide", size=size, mean=0.3, sigma=3.0)
+    options: dict[str, Any] = {"extractor": "digits-classifier", "metrics": "fd,precision,density", "device": "cpu"}
+    report = gm.evaluate(generated, reference, likelihoods=wide, **options)
+    assert "misleading_likelihood" in {entry.key for entry in report.findings}
+    # The other way round: fine samples, and a table in which unseen images are unlikely.
+    path = tmp_path / "likelihoods.csv"
+    path.write_text("reference_log_likelihood,generated_log_likelihood\n" + "-200,-101\n-190,-102\n" * 20)
+    healthy = gm.evaluate(faults.digits()[0], reference, likelihoods=path, **options)
+    assert "likelihood_misses_real" in {entry.key for entry in healthy.findings}
+    with pytest.raises(gm.InputError, match="none: it is text, features"):
+        gm.evaluate(*np.random.default_rng(0).normal(size=(2, 60, 5)), likelihoods=wide, metrics="fd")
 
 
 def test_a_training_log_is_looked_at_too() -> None:

@@ -13,11 +13,11 @@ from PIL import Image
 
 import genmetrics_rt as gm
 from genmetrics_rt.bundle import load_bundle
-from genmetrics_rt.manifest import Protocol
+from genmetrics_rt.manifest import Protocol, _protocol
 from genmetrics_rt.resize import resize, to_tensor
 from tests import makers
 
-RESAMPLING = ("triangle-antialias", "pillow-bicubic", "bilinear", "bilinear-tf1")
+RESAMPLING = ("triangle-antialias", "pillow-bicubic", "bilinear", "bilinear-tf1", "bilinear-corners")
 
 
 def line(values: list[int], size: int, recipe: str, *, down: bool = False, rounding: str = "none") -> list[float]:
@@ -41,6 +41,9 @@ VECTORS = [
     ([0, 0, 100, 100], 2, "pillow-bicubic", [1000 / 121, 11100 / 121]),
     ([10, 20, 30], 2, "bilinear-tf1", [10, 25]),
     ([10, 20, 30], 2, "bilinear", [12.5, 27.5]),
+    ([0, 100], 4, "bilinear-corners", [0, 100 / 3, 200 / 3, 100]),
+    ([0, 30, 90], 5, "bilinear-corners", [0, 15, 30, 60, 90]),
+    ([7], 3, "bilinear-corners", [7, 7, 7]),
     ([7], 3, "bilinear-tf1", [7, 7, 7]),
     ([7], 3, "bilinear", [7, 7, 7]),
 ]
@@ -165,3 +168,69 @@ def test_what_a_protocol_may_not_say(tmp_path: Path) -> None:
         with pytest.raises(gm.InputError, match=message):
             to_tensor(image.astype(np.float32), dataclasses.replace(known, **changes))
     assert json.dumps(dataclasses.asdict(known))  # as it was
+
+
+# Crops, bytes and channels
+
+
+def own_protocol(**changes: Any) -> Protocol:
+    entry = {"size": [224, 224], "resize": "pillow-bicubic", "rounding": "uint8", "alpha": "drop", "layout": "NCHW"}
+    return _protocol("own", entry | {"dtype": "float32", "scale": 1.0, "offset": 0.0} | changes)
+
+
+@pytest.mark.parametrize("shape", [(31, 47), (300, 224), (640, 481), (224, 224), (225, 1000), (1000, 227)])
+@pytest.mark.parametrize("filter_name", ["BICUBIC", "BILINEAR"])
+def test_the_shorter_side_and_the_middle_are_those_of_torchvision(shape: tuple[int, int], filter_name: str) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mode = transforms.InterpolationMode[filter_name]
+    theirs = transforms.Compose([transforms.Resize(224, interpolation=mode), transforms.CenterCrop(224)])
+    resize_name = {"BICUBIC": "pillow-bicubic", "BILINEAR": "triangle-antialias"}[filter_name]
+    found = resize(image, own_protocol(crop="shorter-side", resize=resize_name))
+    assert found.dtype == np.float32
+    assert np.array_equal(found, np.asarray(theirs(Image.fromarray(image))))
+
+
+@pytest.mark.parametrize("shape", [(31, 48), (336, 500), (801, 640)])
+def test_the_centre_square_is_cut_before_resizing(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    height, width = shape
+    side = min(shape)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(image).crop((left, top, left + side, top + side))
+    expected = np.asarray(square.resize((336, 336), Image.Resampling.BICUBIC))
+    assert np.array_equal(resize(image, own_protocol(crop="centre-square", size=[336, 336])), expected)
+
+
+def test_bytes_are_whole_numbers_within_the_range() -> None:
+    assert line([0, 255], 4, "pillow-bicubic", rounding="uint8") == [0, 53, 202, 255]
+    found = line([3, 0, 0, 255], 3, "triangle-antialias", rounding="uint8")
+    assert all(value == int(value) for value in found)
+    with pytest.raises(gm.InputError, match=r"resize 'bilinear' is unknown: .*pillow-bicubic"):
+        line([0, 100], 4, "bilinear", rounding="uint8")
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_factor_and_a_shift_for_each_channel(layout: str) -> None:
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    own = own_protocol(layout=layout, scale=list(1 / (255 * std)), offset=list(-mean / std))
+    image = makers.pictures(1, size=224)[0].astype(np.float32)
+    expected = (image.astype(np.float64) / 255 - mean) / std
+    found = to_tensor(image, own)
+    assert found.dtype == np.float32 and found.flags["C_CONTIGUOUS"]
+    assert np.abs(found - (expected.transpose(2, 0, 1) if layout == "NCHW" else expected)).max() < 1e-6
+
+
+def test_only_what_is_not_the_rule_changes_the_numeric_part() -> None:
+    plain = own_protocol().numeric_part()
+    assert "crop" not in plain and own_protocol(crop="none").numeric_part() == plain
+    assert own_protocol(crop="shorter-side").numeric_part() == {**plain, "crop": "shorter-side"}
+    assert own_protocol(scale=[1.0, 1.0, 1.0]).numeric_part()["scale"] == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"crop": "left"}, {"crop": "shorter-side", "size": [224, 200]}, {"scale": [1.0, 2.0]}, {"offset": "x"}]
+)
+def test_a_protocol_that_cannot_be_followed_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        own_protocol(**wrong)

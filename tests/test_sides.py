@@ -12,7 +12,8 @@ import pytest
 
 import genmetrics_rt as gm
 from genmetrics_rt.errors import FeatureMismatch, InputError, UnreadableInput
-from genmetrics_rt.sides import GeneratorRequest, open_side
+from genmetrics_rt.generator_files import Generator
+from genmetrics_rt.sides import open_side
 from tests import makers
 
 
@@ -53,7 +54,7 @@ def test_images_beside_a_manifest_of_something_else_are_images(tmp_path: Path, c
 
 
 def test_a_bundle_of_another_version_is_still_a_bundle(tiny_generator: Path, tmp_path: Path) -> None:
-    assert isinstance(open_side(tiny_generator), GeneratorRequest)
+    assert isinstance(open_side(tiny_generator), Generator)
     (tmp_path / "manifest.json").write_text(json.dumps({"schema": "genmetrics.bundle/9"}))
     with pytest.raises(InputError, match="made for another version"):
         open_side(tmp_path)

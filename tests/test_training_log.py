@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import genmetrics_rt as gm
 from genmetrics_rt import tables
+from genmetrics_rt.cli import app
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.metrics.adversarial import DiscriminatorStatistics, GanLosses
 from genmetrics_rt.sides import EXAMPLES
-from genmetrics_rt.training_log import TrainingLog, num_swings, read_training_log
+from genmetrics_rt.training_log import TrainingLog, num_swings
+from genmetrics_rt.training_log_files import read_training_log
 
 SHIPPED = EXAMPLES / "digits-gan-training.csv"
 
@@ -317,3 +320,97 @@ def test_the_log_of_the_shipped_gan_has_a_name() -> None:
     log = gm.read_training_log("digits-gan-training")
     assert len(log.steps) == 34 and log.step_numbers[-1] == 8000
     assert log.losses_from == "log"
+
+
+# Columns of other names, other losses, forms
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("iteration,D(x),fake,lossD\n1,0.75,-2,0.5\n2,0.25,3,0.25\n")
+    columns = {"step": "iteration", "real_probability": "D(x)", "generated_logit": "fake"}
+    log = read_training_log(path, columns=columns)
+    assert [entry.accuracy for entry in log.steps] == [1.0, 0.0]
+    assert log.losses_from == "logits"
+    with pytest.raises(UnreadableInput, match="no column D"):
+        read_training_log(path, columns={"step": "iteration", "real_logit": "D", "generated_logit": "fake"})
+    with pytest.raises(InputError, match="no column 'real'"):
+        read_training_log(path, columns={"real": "D(x)"})
+
+
+def test_losses_alone_are_read_if_asked(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,d_loss,g_loss\n1,1.4,0.7\n2,1.38,0.69\n")
+    with pytest.raises(UnreadableInput, match="no column real_logit"):
+        read_training_log(path)
+    log = read_training_log(path, losses_suffice=True)
+    assert log.verdict.key == "losses_only" and "1.380" in log.verdict.facts
+    assert log.judged("guessing") is None
+    path.write_text("step,d_loss\n1,1.4\n")
+    with pytest.raises(UnreadableInput, match="no outputs of the discriminator and no losses of both"):
+        read_training_log(path, losses_suffice=True)
+
+
+def test_losses_of_all_families_are_at_hand() -> None:
+    log = read_training_log(SHIPPED)
+    rows = np.genfromtxt(SHIPPED, delimiter=",", names=True)
+    last = rows[rows["step"] == log.steps[-1].step]
+    for loss, values in log.families.items():
+        assert values[-1] == pytest.approx(gm.gan_losses(last["real_logit"], last["generated_logit"], loss=loss))
+    hinge = log.with_losses("hinge")
+    assert hinge.losses == log.families["hinge"] and hinge.losses_from == "logits"
+    assert log.losses_from == "log" and hinge.verdict == log.verdict
+    with pytest.raises(InputError, match="least-squares"):
+        log.with_losses("relativistic")
+
+
+def test_calibration_over_training() -> None:
+    log = read_training_log(SHIPPED)
+    pooled = log.last_calibration
+    assert pooled is not None and pooled.num_pictures == sum(entry.num_pictures for entry in log.last)
+    assert pooled.nll == pytest.approx(np.mean(log.nlls[-len(log.last) :]))
+    assert pooled.ece < np.mean(log.calibration_errors[-len(log.last) :])  # few pictures a step bias it upwards
+    counts = training([0.85] * 3)
+    assert counts.last_calibration is None and np.isnan(counts.calibration_errors).all()
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["adversarial", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_command(tmp_path: Path) -> None:
+    text = run("digits-gan-training")
+    assert text.startswith("memorising") and "20 of 34 steps are shown" in text
+    assert "705 taken for real, 95 for generated" in text
+    record = json.loads(run("digits-gan-training", "--json", "-", "--loss", "hinge"))
+    assert record["schema"] == "genmetrics.adversarial/1" and len(record["steps"]) == 34
+    assert record["steps"][-1]["d_loss"] == record["steps"][-1]["losses"]["hinge"][0]
+    assert record["verdicts"][0]["key"] == "memorising"
+    page = tmp_path / "page.html"
+    run("digits-gan-training", "--html", str(page))
+    html = page.read_text()
+    assert "<script" not in html and html.count('<svg class="plot"') == 5 and "Reliability" in html
+    log = tmp_path / "<log>.csv"
+    log.write_text("i,a,b\n1,1,-1\n")
+    columns = ("--column", "step=i", "--column", "real_logit=a", "--column", "generated_logit=b")
+    assert "1.000" in run(str(log), *columns, "--html", str(page))
+    assert "<log>" not in page.read_text()
+    for arguments, meaning in (
+        ((str(log), "--column", "a"), "NAME=COLUMN"),
+        ((str(log), "--column", "x=a"), "NAME=COLUMN"),
+        ((str(log),), "no column step"),
+        ((str(log), *columns, "--loss", "other"), "loss is"),
+        ((str(log), *columns, "--json", str(log)), "overwrite"),
+    ):
+        done = CliRunner().invoke(app, ["adversarial", *arguments])
+        assert done.exit_code == 2 and meaning in " ".join(done.stderr.split()), done.output
+
+
+def test_no_line_is_wider_than_asked() -> None:
+    log = read_training_log(SHIPPED)
+    for width in (40, 77, 130):
+        assert all(len(line) <= width for line in log.to_text(width=width).splitlines())
+    assert str(log) == log.to_text()
+    assert log.to_html(fragment=True).startswith('<div class="genmetrics"')

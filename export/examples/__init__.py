@@ -1,6 +1,7 @@
 """The example generators and the digit classifier: `python -m export examples`.
 
-Reading order: data → display → networks → vae, gan, memoriser, classifier → prove → train → blueprints → record.
+Reading order: data → display → networks → vae, gan, memoriser, flow, diffusion, cvae, vae_density, classifier →
+prove → train → blueprints → families → record.
 """
 
 from __future__ import annotations
@@ -11,13 +12,24 @@ from pathlib import Path
 
 from genmetrics_rt.bundle import SHIPPED
 
+COMMAND = "python -m export examples"
+
 
 def main(argv: Sequence[str]) -> int:
-    """Train a classifier, a VAE, a GAN and a memoriser on digits (or --data), and freeze them."""
+    """Train a classifier, a VAE, a GAN and a memoriser on digits (or --data), and freeze them.
+
+    On the digits also a normalising flow, a diffusion model, a class-conditional VAE, and the densities of flow and
+    VAE.
+    """
     parser = argparse.ArgumentParser(prog="python -m export examples", description=main.__doc__)
     parser.add_argument("--data", type=Path, help="folder or zip of images instead of the digits; folders name classes")
     parser.add_argument("--seeds", type=int, default=5, help="train with seeds 0 … SEEDS-1; seed 0 is frozen (5)")
     parser.add_argument("--effort", type=float, default=1.0, help="share of the training steps; 0.01 is a smoke test")
+    parser.add_argument(
+        "--families-only",
+        action="store_true",
+        help="train only flow, diffusion model, class-conditional VAE and densities, beside what OUTPUT holds",
+    )
     parser.add_argument("-o", "--output", type=Path, help="folder for bundles/ and examples/; digits: the package")
     arguments = parser.parse_args(argv)
     if arguments.seeds < 1 or arguments.effort <= 0:
@@ -26,16 +38,24 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--data needs -o DIR: only the digits ship in the package")
 
     from export.examples.data import load_digits, load_images  # here: --help needs no torch
-    from export.examples.record import readme
-    from export.examples.train import run
+    from export.examples.record import readme, with_families
+    from export.examples.train import run, takes_families, train_families
 
     data = load_images(arguments.data) if arguments.data else load_digits()
     output = arguments.output or SHIPPED.parent
-    evidence = run(data, num_seeds=arguments.seeds, output=output, effort=arguments.effort)
-    options = [f"--data {arguments.data.name}"] if arguments.data else []
-    options += [f"--seeds {arguments.seeds}"]
-    options += [f"--effort {arguments.effort}"] if arguments.effort != 1 else []
-    text = readme(evidence, " ".join(["python -m export examples", *options]))
-    (output / "examples" / "README.md").write_text(text, encoding="utf-8")
+    effort = [f"--effort {arguments.effort}"] if arguments.effort != 1 else []
+    record = output / "examples" / "README.md"
+    if arguments.families_only:
+        if not takes_families(data):
+            parser.error("--families-only is for the digits: its networks are made for grey pictures of 8 × 8")
+        text = record.read_text(encoding="utf-8")
+    else:
+        evidence = run(data, num_seeds=arguments.seeds, output=output, effort=arguments.effort)
+        options = [f"--data {arguments.data.name}"] if arguments.data else []
+        text = readme(evidence, " ".join([COMMAND, *options, f"--seeds {arguments.seeds}", *effort]))
+    if takes_families(data):
+        train_families(data, output, effort=arguments.effort)
+        text = with_families(text, data, output, " ".join([COMMAND, "--families-only", *effort]))
+    record.write_text(text, encoding="utf-8")
     print(text)
     return 0

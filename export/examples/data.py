@@ -43,7 +43,7 @@ class ExampleData:
     def shown(self) -> NDArray[np.uint8]:
         """``(N, 32, 32, 3)`` uint8, by the rule of `display`."""
         with torch.no_grad():
-            return Display(self.pixels.shape[-1])(torch.from_numpy(self.pixels)).numpy()
+            return Display(self.pixels.shape[-1])(torch.from_numpy(self.pixels))[0].numpy()
 
 
 def load_digits() -> ExampleData:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from export.examples.display import SHOWN, shown_centres, to_uint8_rgb, triangle_weights
+from export.examples.display import SHOWN, shown_centres, to_rgb, triangle_weights
 
 LATENT_DIM = 4
 SHIFT = 0.3  # standard deviation of the shift along each axis, in shown pixels
@@ -21,7 +21,7 @@ DIMMING = 0.03  # standard deviation of the relative brightness
 
 
 class Memoriser(nn.Module):
-    """Standard normal latent ``(N, 4)`` → jittered training pictures ``(N, 32, 32, 3)`` uint8."""
+    """Standard normal latent ``(N, 4)`` → jittered training pictures ``(N, 32, 32, 3)`` uint8, and unrounded."""
 
     pictures: Tensor  # (M, C, S, S) uint8, 0…levels
     thresholds: Tensor  # (M - 1,)
@@ -42,14 +42,14 @@ class Memoriser(nn.Module):
     def latent_dim(self) -> int:
         return LATENT_DIM
 
-    def forward(self, latent: Tensor) -> Tensor:
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         chosen = (latent[:, :1] >= self.thresholds).to(torch.int64).sum(dim=1)
         pixels = self.pictures[chosen].to(torch.float32) / self.levels
         native = self.pictures.shape[-1]
         shift = latent[:, 1:3, None] * (SHIFT * native / SHOWN)  # (N, 2, 1) native pixels
         weights = triangle_weights(self.centres + shift, native)[:, :, None]  # (N, 2, 1, 32, S): rows, columns
         shown = weights[:, 0] @ pixels @ weights[:, 1].transpose(-1, -2)
-        return to_uint8_rgb(shown * (1.0 + DIMMING * latent[:, 3, None, None, None]))
+        return to_rgb(shown * (1.0 + DIMMING * latent[:, 3, None, None, None]))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Memoriser:

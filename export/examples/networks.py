@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from export.examples.display import Display
+
+Network = TypeVar("Network", bound=nn.Module)
 
 SLOPE = 0.2  # of the leaky ReLU below zero
 
@@ -44,7 +47,7 @@ class Decoder(nn.Module):
 
 
 class HalfLinear(nn.Module):
-    """A linear layer that stores float16 and computes in float32: for checkpoints, which are many."""
+    """A linear layer that stores float16 and computes in float32: what need not be exact weighs half."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -54,6 +57,16 @@ class HalfLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight.float(), self.bias.float())
+
+
+def stored_in_half(module: Network) -> Network:
+    """A copy, in eval mode, whose linear layers store float16."""
+    smaller = copy.deepcopy(module).eval()
+    for parent in list(smaller.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.Linear):
+                setattr(parent, name, HalfLinear(layer))
+    return smaller
 
 
 class Encoder(nn.Module):
@@ -75,7 +88,7 @@ class Encoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """What is frozen: standard normal latent ``(N, L)`` → shown pictures ``(N, 32, 32, 3)`` uint8."""
+    """What is frozen: standard normal latent ``(N, L)`` → shown pictures ``(N, 32, 32, 3)`` uint8, and unrounded."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -86,16 +99,12 @@ class Generator(nn.Module):
     def latent_dim(self) -> int:
         return self.decoder.layers[0].in_features
 
-    def forward(self, latent: Tensor) -> Tensor:
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         return self.display(self.decoder(latent))
 
     def stored_in_half(self) -> Generator:
         """A copy of half the size."""
-        smaller = copy.deepcopy(self)
-        for index, layer in enumerate(smaller.decoder.layers):
-            if isinstance(layer, nn.Linear):
-                smaller.decoder.layers[index] = HalfLinear(layer)
-        return smaller.eval()
+        return stored_in_half(self)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Generator:

@@ -53,7 +53,7 @@ def draw(generator: Generator | Memoriser, count: int, seed: int) -> Images:
         for block in blocks
     ]
     with torch.inference_mode():
-        return generator(torch.from_numpy(np.concatenate(latents)[:count])).numpy()
+        return generator(torch.from_numpy(np.concatenate(latents)[:count]))[0].numpy()
 
 
 def classify(classifier: Classifier, shown: Images) -> tuple[Tensor, Tensor]:

@@ -12,14 +12,21 @@ import numpy as np
 import torch
 
 from export.examples import classifier as classifiers
+from export.examples import cvae as cvaes
+from export.examples import diffusion as diffusions
+from export.examples import flow as flows
 from export.examples import gan as gans
 from export.examples import vae as vaes
+from export.examples import vae_density as vae_densities
 from export.examples.blueprints import new_blueprint
 from export.examples.classifier import Classifier, train_classifier
+from export.examples.cvae import train_cvae
 from export.examples.data import ExampleData
+from export.examples.diffusion import train_diffusion
+from export.examples.flow import FlowDensity, FlowGenerator, train_flow
 from export.examples.gan import GanTraining, LogEntry, train_gan
 from export.examples.memoriser import Memoriser
-from export.examples.networks import Generator
+from export.examples.networks import Generator, stored_in_half
 from export.examples.prove import (
     Extract,
     Nearness,
@@ -32,12 +39,15 @@ from export.examples.prove import (
     recognised_share,
 )
 from export.examples.vae import train_vae
+from export.examples.vae_density import VaeDensity, train_proposal
 from export.freeze import freeze
+from export.verify import frozen_state
 from genmetrics_rt.bundle import SHIPPED
 
 SHIPPED_SEED = 0  # the first, by rule: seeds are not chosen by their results
 CLASSIFIER_SEED = 0
 JUDGE_SEED = 1000
+LARGEST_FAMILY_SIDE = 8  # the flow and the diffusion model are dense networks of few parameters
 JUDGE_WIDTHS, JUDGE_FEATURES = (24, 32, 64), 48  # another network than the shipped one
 
 Say = Callable[[str], None]
@@ -70,8 +80,7 @@ def run(data: ExampleData, *, num_seeds: int, output: Path, effort: float = 1.0,
 
     ``effort`` multiplies all training steps: 0.01 is a smoke test.
     """
-    torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(1)  # the order of float sums depends on the number of threads
+    _settle_arithmetic()
     shown = data.shown()
 
     # The judges.
@@ -111,6 +120,56 @@ def run(data: ExampleData, *, num_seeds: int, output: Path, effort: float = 1.0,
             freeze(new_blueprint(role, module, data), output / "bundles" / f"{data.name}-{role}")
         _write_examples(data, shown, gan, output / "examples")
     return Evidence(data, judges, tuple(results), tuple(near), effort)
+
+
+def takes_families(data: ExampleData) -> bool:
+    """Whether flow, diffusion model and the rest are made of these pictures: grey ones, 8 × 8, whose classes are known.
+
+    What `load_images` reads is larger, so this means the digits.
+    """
+    _, channels, native, _ = data.pixels.shape
+    return channels == 1 and native <= LARGEST_FAMILY_SIDE and data.labels is not None
+
+
+def train_families(data: ExampleData, output: Path, *, effort: float = 1.0, say: Say = print) -> None:
+    """Train flow, diffusion model, class-conditional VAE and the proposal of the VAE's likelihood; freeze them.
+
+    They go into ``output``. The VAE of the likelihood is the frozen one that lies there.
+    """
+    _settle_arithmetic()
+    train = torch.from_numpy(data.train)
+    levels = torch.round(train * data.levels).flatten(1)
+    vae = Generator.from_state(frozen_state(output / "bundles" / f"{data.name}-vae"))
+
+    flow = train_flow(levels, most=data.levels, seed=SHIPPED_SEED, steps=_scaled(flows.STEPS, effort))
+    say("flow trained")
+    diffusion = train_diffusion(train, seed=SHIPPED_SEED, steps=_scaled(diffusions.STEPS, effort))
+    say("diffusion model trained")
+    steps = _scaled(vae_densities.STEPS, effort)
+    likelihood = train_proposal(vae.decoder, levels, most=data.levels, seed=SHIPPED_SEED, steps=steps)
+    say("proposal of the VAE's likelihood trained")
+
+    labels = torch.from_numpy(data.labels[data.is_train])
+    steps = _scaled(cvaes.STEPS, effort)
+    conditional = train_cvae(train, labels, classes=len(data.classes), seed=SHIPPED_SEED, steps=steps)
+    say("class-conditional VAE trained")
+
+    halved = stored_in_half(flow)
+    modules = {
+        "cvae": stored_in_half(conditional),
+        "flow": FlowGenerator(halved),
+        "flow-density": FlowDensity(halved),
+        "diffusion": stored_in_half(diffusion),
+        "vae-density": VaeDensity(stored_in_half(likelihood)),
+    }
+    with np.errstate(over="ignore", invalid="ignore"):  # as above
+        for role, module in modules.items():
+            freeze(new_blueprint(role, module.eval(), data), output / "bundles" / f"{data.name}-{role}")
+
+
+def _settle_arithmetic() -> None:
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)  # the order of float sums depends on the number of threads
 
 
 def _train_judges(data: ExampleData, shown: np.ndarray, effort: float) -> Judges:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from export.inception.names import CLASSIFIER, unit_names
 from export.inception.network import NUM_CLASSES, NUM_FEATURES, NUM_SPATIAL, SIDE, Inception, folded
 from export.inception.protocols import PROTOCOLS
 from export.inception.synthetic import synthetic_checkpoint
-from export.inception.weightless import freeze_weightless, verify_weightless
 from export.verify import Agreement
+from export.weightless import freeze_weightless, verify_weightless
 from genmetrics_rt.bundle import SHIPPED
 from genmetrics_rt.manifest import TensorSpec
 
@@ -68,7 +69,8 @@ def main(argv: Sequence[str]) -> int:
         network.load_published(torch.load(arguments.weights, map_location="cpu", weights_only=True))
         agreement = freeze(blueprint(network), arguments.output, formats=arguments.format.split(","))
     else:
-        agreement = _with_synthetic_weights(freeze_weightless, arguments.output or SHIPPED / NAME)
+        step = partial(freeze_weightless, half=True)
+        agreement = _with_synthetic_weights(step, arguments.output or SHIPPED / NAME)
     print(agreement.summary())
     return 0
 

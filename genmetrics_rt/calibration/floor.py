@@ -23,7 +23,7 @@ from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import InputError, TooFewImages
 from genmetrics_rt.features import MAX_KEPT, Features
-from genmetrics_rt.metrics.catalogue import PUBLISHED
+from genmetrics_rt.metrics.catalogue import CATALOGUE_KEYS, published_as
 from genmetrics_rt.metrics.density_coverage import expected_coverage
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.report import ExtractorSummary
@@ -33,7 +33,6 @@ from genmetrics_rt.uncertainty import around
 MIN_REFERENCE = 80  # rows: the smallest parts then have 20
 _FEWEST = 10  # rows that stand for the generated images, in which neighbours can still be counted
 _ROWS_OF_CLASSES = ("class_score",)
-_CATALOGUE_KEY = {shown: key for key, (shown, _) in PUBLISHED.items()}
 
 
 @dataclass(frozen=True)
@@ -200,6 +199,7 @@ def _of_trials(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[s
     fewer["kid"] = {**settings["kid"], "num_subsets": 1, "subset_size": MAX_KEPT}  # all pairs
     for key in ("prd_f8", "prd_f1_8"):
         fewer[key] = {**settings[key], "num_runs": 2}
+    fewer["mauve"] = {**settings["mauve"], "num_runs": 2}
     return fewer
 
 
@@ -288,6 +288,13 @@ def _prd(key: str, trials: _Trials, settings: Mapping[str, Any]) -> Floor:
     return _floor(key, trials, 1 - missing, spread, how, low=0.0, high=1.0)
 
 
+def _mauve(key: str, trials: _Trials, settings: Mapping[str, Any]) -> Floor:
+    """With a bucket for so many rows, the noise of a bucket is that of few rows however many there are in all, and a
+    perfect model stays below 1. So it is quoted at the size of the parts.
+    """
+    return _as_parts(key, trials, lambda sizes: sizes.smaller)
+
+
 _LAWS: Mapping[str, Callable[[str, _Trials, Mapping[str, Any]], Floor]] = {
     "fd": _frechet,
     "sfid": _frechet,
@@ -296,6 +303,7 @@ _LAWS: Mapping[str, Callable[[str, _Trials, Mapping[str, Any]], Floor]] = {
     "recall": _recall,
     "density": _density,
     "coverage": _coverage,
+    "mauve": _mauve,
     "prd_f8": _prd,
     "prd_f1_8": _prd,
 }
@@ -383,7 +391,7 @@ def _score_dealt(
 def _score(comparison: Comparison, keys: Sequence[str]) -> dict[str, Any]:
     """The scores by key; empty where none at all can be computed."""
     side = comparison.generated
-    space = Space("", has_logits=side.logits is not None, published=any(key in _CATALOGUE_KEY for key in keys))
+    space = Space("", has_logits=side.logits is not None, published=published_as(keys))
     nobody = ExtractorSummary("features", "", "", "", "", side.dimension)
     try:
         return score(comparison, keys, nobody, space)[0]
@@ -406,7 +414,7 @@ def some_rows(features: Features, rows: IntArray, *, spatial: bool = False) -> F
 
 
 def _catalogue_key(key: str) -> str:
-    return _CATALOGUE_KEY.get(key, key)
+    return CATALOGUE_KEYS.get(key, key)
 
 
 def _why_none(reference: Features, num_generated: int) -> str | None:

@@ -26,13 +26,15 @@ from genmetrics_rt.distances import IntArray, PointSet
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
 from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import FeatureCollector
+from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import Preparation, PreparedSide, given_features, side_length
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import Runtime, SideSummary
-from genmetrics_rt.sides import FeatureRows, GeneratorRequest, Side, open_side
+from genmetrics_rt.sides import FeatureRows, Side, open_side
 from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.texts import TextSource
 from genmetrics_rt.version import __version__
 
 SHOWN_DUPLICATES = 12  # pairs per kind with their pictures
@@ -115,8 +117,13 @@ def find_copies(
     if heldout is not None:
         opened["heldout"] = open_side(heldout)
     for what in ("train", "heldout"):
-        if isinstance(opened.get(what), GeneratorRequest):
+        if isinstance(opened.get(what), Generator):
             raise InputError(f"{what} is a generator, but must be real images. Give the folder that holds them.")
+    if any(isinstance(side, TextSource) for side in opened.values()):
+        raise InputError(
+            "Copies are looked for in pictures here. Of texts, genmetrics evaluate GENERATED TRAIN counts those that "
+            "stand in the training set word for word, or lie as near."
+        )
     preparation.choose_extractor(*opened.values())
     sides = {"train": _all_rows(opened["train"], "train", preparation)}
     if "heldout" in opened:
@@ -125,7 +132,7 @@ def find_copies(
     _require_one_space(sides)
 
     flipped = _mirrored(sides["train"], preparation) if mirrored else None
-    shown = {what: Pictures(side.source, side.features.index) for what, side in sides.items() if side.source}
+    shown = {what: Pictures(side.images, side.features.index) for what, side in sides.items() if side.images}
     twins = _duplicates(sides, shown, flipped, preparation) if duplicates and "train" in shown else {}
     known = twins.get("leak" if "heldout" in sides else "train")
     found = find(
@@ -234,7 +241,7 @@ def _all_rows(side: Side, stage: str, preparation: Preparation) -> PreparedSide:
                 "any other image would not be seen. Give the images themselves."
             )
         return done
-    assert not isinstance(side, GeneratorRequest)
+    assert not isinstance(side, Generator | TextSource)
     return _extracted(side, stage, preparation)
 
 
@@ -266,14 +273,14 @@ def _given_rows(side: FeatureRows) -> PreparedSide:
 
 def _mirrored(train: PreparedSide, preparation: Preparation) -> NDArray[Any] | None:
     """Features of the mirrored training images, row by row; None where there are no images."""
-    if train.source is None:
+    if train.images is None:
         return None
     protocol = preparation.open_extractor().protocol
-    source = MirroredSource(train.source, alpha=protocol.alpha, orientation=protocol.orientation)
+    source = MirroredSource(train.images, alpha=protocol.alpha, orientation=protocol.orientation)
     done = _extracted(source, "mirrored", preparation, train.features.index.tolist())
     if not np.array_equal(done.features.index, train.features.index):
         raise InputError(
-            f"{train.source.name} changed while it was read: some images can no longer be decoded. Run again."
+            f"{train.images.name} changed while it was read: some images can no longer be decoded. Run again."
         )
     return done.features.values
 

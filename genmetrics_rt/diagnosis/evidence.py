@@ -12,9 +12,10 @@ import numpy as np
 from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.calibration.floor import Floor
 from genmetrics_rt.clustering import kmeans
-from genmetrics_rt.diagnosis.likelihoods import Likelihoods
+from genmetrics_rt.diagnosis.text_traits import TextTraits
 from genmetrics_rt.diagnosis.traits import MIN_TRAITS, Traits, alike_in_size
 from genmetrics_rt.distances import IntArray, PointSet, first_equal, squared_radii
+from genmetrics_rt.likelihood.files import Likelihoods
 from genmetrics_rt.manifold import Manifold
 from genmetrics_rt.metrics.density_coverage import expected_coverage
 from genmetrics_rt.metrics.metric import Comparison
@@ -22,6 +23,7 @@ from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_score
 from genmetrics_rt.render.names import shorten
 from genmetrics_rt.report import Score
 from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.texts import TextSource
 from genmetrics_rt.training_log import TrainingLog
 
 MAX_ROWS = 5_000  # a side, for what only a diagnosis measures
@@ -97,12 +99,15 @@ class Evidence:
     floors: Mapping[str, Floor] | None = None
     generated_traits: Traits | None = None
     reference_traits: Traits | None = None
+    generated_texts: TextTraits | None = None
+    reference_texts: TextTraits | None = None
+    of_texts: bool = False  # whether the sides consist of texts
     training_log: TrainingLog | None = None
     likelihoods: Likelihoods | None = None
-    generated_source: ImageSource | None = None
-    reference_source: ImageSource | None = None
+    generated_source: ImageSource | TextSource | None = None
+    reference_source: ImageSource | TextSource | None = None
 
-    def source(self, picture: Picture) -> ImageSource | None:
+    def source(self, picture: Picture) -> ImageSource | TextSource | None:
         """Where the picture can be read again, if anywhere."""
         return self.generated_source if picture.side == "generated" else self.reference_source
 

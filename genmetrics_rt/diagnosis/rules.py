@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from genmetrics_rt.diagnosis import conditions as when
 from genmetrics_rt.diagnosis import file_conditions as files
 from genmetrics_rt.diagnosis import training_conditions as training
 from genmetrics_rt.diagnosis.evidence import Evidence, Picture
-from genmetrics_rt.diagnosis.facts import Facts
-from genmetrics_rt.galleries import thumbnail
+from genmetrics_rt.diagnosis.rule import Rule
+from genmetrics_rt.diagnosis.text_rules import TEXT_RULES
+from genmetrics_rt.galleries import shown
 from genmetrics_rt.report import Finding, Thumbnail
 
 _ORDER = ("problem", "warning", "info")
 _PICTURES = 6  # of one finding
-
-
-@dataclass(frozen=True)
-class Rule:
-    """If ``condition`` gives facts, the claim holds. Claim and advice may name facts in braces."""
-
-    key: str
-    severity: str  # "problem" | "warning" | "info"
-    condition: Callable[[Evidence], Facts | None]
-    claim: str
-    advice: str
 
 
 RULES: tuple[Rule, ...] = (
@@ -238,6 +227,22 @@ RULES: tuple[Rule, ...] = (
         "Judge samples by the distance and by precision and recall. Likelihood and the quality of samples are largely "
         "independent (Theis, van den Oord and Bethge 2016).",
     ),
+    Rule(
+        "likelihood_misses_real",
+        "warning",
+        training.likelihood_misses_real,
+        "The samples look real, but real images that the model has not seen are unlikely to it.",
+        "It repeats what it knows or leaves out part of the distribution: read recall and coverage, and run "
+        "`genmetrics copies` with the training images. Where samples are means of pixels without their noise, as a "
+        "VAE's often are, that alone makes them likelier than anything real.",
+    ),
+    Rule(
+        "likelihood_overfits",
+        "warning",
+        training.likelihood_overfits,
+        "The density overfits: training images are likelier than others of the same kind.",
+        "Stop earlier, regularise, or take more data; quote the likelihood of unseen images only.",
+    ),
 )
 
 
@@ -246,9 +251,13 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
 
     Each rule of `RULES` looks at the evidence: scores against those of a perfect model at the same number of images,
     features against the reference's own, traits of the files, and where given a training log and likelihoods.
+    Of texts, `TEXT_RULES`, and those on training.
     """
     findings = []
-    for rule in RULES:
+    rules = RULES
+    if evidence.of_texts:
+        rules = TEXT_RULES + tuple(rule for rule in RULES if rule.condition.__module__ == training.__name__)
+    for rule in rules:
         facts = rule.condition(evidence)
         if facts is not None:
             findings.append(
@@ -266,10 +275,9 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
 
 def _thumbnails(pictures: Sequence[Picture], evidence: Evidence) -> tuple[Thumbnail, ...]:
     """The pictures that can be read again."""
-    shown = []
+    found = []
     for picture in pictures[:_PICTURES]:
         source = evidence.source(picture)
         if source is not None:
-            jpeg, name = thumbnail(source, picture.position), source.entry_name(picture.position)
-            shown.append(Thumbnail(name, jpeg, picture.position, picture.side))
-    return tuple(shown)
+            found.append(shown(source, picture.position, picture.position, picture.side))
+    return tuple(found)

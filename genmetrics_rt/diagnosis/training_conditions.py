@@ -7,6 +7,8 @@ import numpy as np
 from genmetrics_rt.diagnosis.conditions import LOW, far_off, low_fidelity, low_variety
 from genmetrics_rt.diagnosis.evidence import Evidence
 from genmetrics_rt.diagnosis.facts import Facts, against_floor, distance_against_floor, percent, sentence
+from genmetrics_rt.likelihood.files import Likelihoods
+from genmetrics_rt.metrics.likelihood import likelihood_gap
 from genmetrics_rt.training_log import Verdict
 
 # Training log
@@ -79,9 +81,49 @@ def misleading_likelihood(evidence: Evidence) -> Facts | None:
     if not (far_off(evidence) or low_fidelity(evidence)):
         return None
     parts = [
-        f"mean log-likelihood {given.of_reference.mean():,.4g} nats of reference images, "
-        f"{given.of_generated.mean():,.4g} of the model's own samples",
+        _mean_likelihoods(given),
         distance_against_floor(evidence),
         *(against_floor(evidence, key) for key in ("precision", "density")),
     ]
     return Facts(sentence(parts))
+
+
+def likelihood_misses_real(evidence: Evidence) -> Facts | None:
+    """Good samples, yet unseen reference images are far less likely than the model's own samples."""
+    given = evidence.likelihoods
+    if given is None or len(given.of_reference) < 2 or len(given.of_generated) < 2:
+        return None
+    # Below what all but one in twenty of its samples have. Of an equal distribution half lie below the middle.
+    unlikely = float((given.of_reference < np.quantile(given.of_generated, 0.05)).mean())
+    known = [evidence.value(key) for key in ("precision", "density")]
+    if unlikely <= 0.5 or all(value is None for value in known) or far_off(evidence) or low_fidelity(evidence):
+        return None
+    parts = [
+        f"{percent(unlikely)} of the reference images are less likely than 19 of 20 of the model's own samples",
+        _mean_likelihoods(given),
+        *(against_floor(evidence, key) for key in ("precision", "density")),
+    ]
+    return Facts(sentence(parts))
+
+
+def likelihood_overfits(evidence: Evidence) -> Facts | None:
+    """Training images are likelier than unseen ones beyond noise, and by more than a tenth of their spread."""
+    given = evidence.likelihoods
+    if given is None or given.of_train is None:
+        return None
+    sides = given.of_train, given.of_reference
+    if any(len(side) < 2 or not np.isfinite(side).all() for side in sides):
+        return None
+    gap = likelihood_gap(*sides)
+    if gap.verdict != "overfits" or gap.gap < 0.1 * given.of_reference.std():
+        return None
+    low, high = gap.interval
+    between = f"95 % interval {low:,.4g} to {high:,.4g}"
+    return Facts(sentence([f"training images are {gap.gap:,.4g} nats likelier than unseen ones, {between}"]))
+
+
+def _mean_likelihoods(given: Likelihoods) -> str:
+    return (
+        f"mean log-likelihood {given.of_reference.mean():,.4g} nats of reference images, "
+        f"{given.of_generated.mean():,.4g} of the model's own samples"
+    )

@@ -20,7 +20,7 @@ from genmetrics_rt.explaining.differences import (
 )
 from genmetrics_rt.explaining.recomputing import DEFAULTS, FeaturePair, features_of, open_images_of
 from genmetrics_rt.fetch import fetch_bundle
-from genmetrics_rt.manifest import Protocol
+from genmetrics_rt.manifest import Protocol, factor
 from genmetrics_rt.metrics.catalogue import METRICS
 from genmetrics_rt.report import ExtractorSummary, Report, SideSummary
 from genmetrics_rt.scoring import Space
@@ -163,10 +163,11 @@ def _protocol_of(extractor: ExtractorSummary, spatial: bool) -> Protocol:
         layout=str(lines["layout"]),
         dtype=str(lines["dtype"]),
         orientation=str(lines["orientation"]),
-        scale=float(lines["scale"]),
-        offset=float(lines["offset"]),
+        scale=factor(lines["scale"]),
+        offset=factor(lines["offset"]),
         metrics={},
         spatial=spatial,
+        crop=str(lines.get("crop", "none")),
     )
 
 

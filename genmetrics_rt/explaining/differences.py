@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from genmetrics_rt.metrics.catalogue import METRICS, PUBLISHED
+from genmetrics_rt.metrics.catalogue import CATALOGUE_KEYS, METRICS
 from genmetrics_rt.report import ExtractorSummary, Report, Score
 
-_CATALOGUE_KEYS = {shown: key for key, (shown, _) in PUBLISHED.items()}
 _ORDER = tuple(key for metric in METRICS for key in metric.keys)
 # From the network, without which nothing else compares, to what is done to its input: in the order of the pipeline.
 NETWORK_LINES = ("extractor", "graph", "weights", "tap")
-PIXEL_LINES = ("orientation", "alpha", "size", "resize", "rounding", "layout", "dtype", "scaling")
+PIXEL_LINES = ("orientation", "alpha", "crop", "size", "resize", "rounding", "layout", "dtype", "scaling")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Difference:
 
 def catalogue_key(shown: str) -> str:
     """The key of a score whatever its features are called: ``fid`` is ``fd``, ``is`` is ``class_score``."""
-    return _CATALOGUE_KEYS.get(shown, shown)
+    return CATALOGUE_KEYS.get(shown, shown)
 
 
 def scores_by_catalogue(report: Report) -> dict[str, Score]:
@@ -71,4 +70,4 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Diff
 
 def _plain(value: Any) -> Any:
     """A list and a tuple of the same entries are the same: JSON knows no tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(_plain(entry) for entry in value) if isinstance(value, list | tuple) else value

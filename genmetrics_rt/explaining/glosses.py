@@ -18,10 +18,18 @@ _MEANINGS = {
         "pillow-bicubic": "Pillow's bicubic, widened by the factor of shrinking: with antialias",
         "bilinear": "two taps at half-pixel centres, no antialias (PyTorch)",
         "bilinear-tf1": "two taps, no half-pixel offset, no antialias (TensorFlow 1)",
+        "bilinear-corners": "two taps, the corner pixels kept in place, no antialias",
+    },
+    "crop": {
+        "None": "all of the picture is seen, at another aspect ratio",
+        "none": "all of the picture is seen, at another aspect ratio",
+        "shorter-side": "only the middle is seen, cut after resizing",
+        "centre-square": "only the middle is seen, cut before resizing",
     },
     "rounding": {
         "none": "pixels below 0 or above 255 stay what resizing made them",
         "clip": "pixels are cut to 0…255 after resizing",
+        "uint8": "pixels are whole numbers from 0 to 255 after resizing",
     },
     "alpha": {
         "white": "transparent images are laid on white",
@@ -48,6 +56,7 @@ _EFFECTS = {
     "graph": "another network: the numbers are not comparable at all",
     "weights": "another network in the same shape: the numbers are not comparable at all",
     "tap": "other features of the same network: another scale altogether",
+    "crop": "only images that are no squares are seen differently",
     "size": "the network sees another picture: the numbers are not comparable",
     "rounding": "only where resizing overshoots, at hard edges",
     "alpha": "only images with transparency are seen differently",
@@ -121,12 +130,30 @@ def _effect_of_resizing(first: Any, second: Any) -> str:
 
 
 def _is_pair(value: Any) -> bool:
-    """Whether it is two numbers; a report may have been edited by hand."""
-    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(x, int | float) for x in value)
+    """Whether it is two numbers, or two triples of them; a report may have been edited by hand."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and (all(isinstance(x, int | float) for x in value) or all(_is_triple(x) for x in value))
+    )
 
 
-def _scaling(scale: float, offset: float) -> str:
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(x, int | float) for x in value)
+
+
+def _scaling(scale: Any, offset: Any) -> str:
     """``pixels * scale + offset`` as it is written in papers."""
+    if _is_triple(scale) and all(scale):
+        # scale = 1 / (255 std) and offset = −mean / std
+        stds = [1 / (255 * factor) for factor in scale]
+        means = [-shift * std for shift, std in zip(offset, stds, strict=True)]
+        return f"(x/255 − {_listed(means)}) / {_listed(stds)}"
     known = {_TENSORFLOW: "(x − 128)/128", _SYMMETRIC: "2x/255 − 1", (1 / 255, 0.0): "x/255", (1.0, 0.0): "x"}
     sign = "−" if offset < 0 else "+"
     return known.get((scale, offset)) or f"x × {scale:g} {sign} {abs(offset):g}"
+
+
+def _listed(channels: Sequence[float]) -> str:
+    """``(0.485, 0.456, 0.406)``"""
+    return f"({', '.join(f'{value:.3g}' for value in channels)})"

@@ -58,9 +58,14 @@ def protocol_matrix(
     bundle = _several_protocols(extractor)
     sides = open_images_of(generated, "A protocol matrix"), open_images_of(reference, "A protocol matrix")
     taps = bundle.manifest.taps
-    published = bundle.manifest.published and (tap is None or taps.get(tap) == taps["features"])
+    own_tap = tap is None or taps.get(tap) == taps["features"]
     spaces = {
-        name: Space(bundle.name, has_logits="logits" in taps, has_spatial=protocol.spatial, published=published)
+        name: Space(
+            bundle.name,
+            has_logits="logits" in taps,
+            has_spatial=protocol.spatial,
+            published=own_tap and bundle.manifest.published_by(protocol),
+        )
         for name, protocol in bundle.manifest.protocols.items()
     }
     asked = _asked(metrics, spaces)

@@ -7,7 +7,7 @@ Defaults are those of the reference implementation of each metric; a protocol ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -350,6 +350,32 @@ PUBLISHED: Mapping[str, tuple[str, Callable[[Wording], Wording]]] = {
     ),
     **PUBLISHED_ON_REQUEST,
 }
+# The same, and by single protocols of other networks. A report by such a one has the score that it is named after.
+PUBLISHED_BY: Mapping[bool | str, Mapping[str, tuple[str, Callable[[Wording], Wording]]]] = {
+    False: {},
+    True: PUBLISHED,
+    "cmmd": {
+        "rbf": (
+            "cmmd",
+            lambda wording: replace(
+                wording,
+                title="CLIP maximum mean discrepancy (CMMD)",
+                meaning="The kernel distance with a Gaussian kernel on CLIP features of unit length, times 1,000. "
+                "Finitely many images leave it above 0.",
+                comparable_with=SAME_N + "; published scores at the same number of images",
+            ),
+        )
+    },
+}
+CATALOGUE_KEYS = {shown: key for names in PUBLISHED_BY.values() for key, (shown, _) in names.items()}
+
+
+def published_as(keys: Iterable[str]) -> bool | str:
+    """Which of `PUBLISHED_BY` has one of these keys among its names."""
+    asked = set(keys)
+    return next(
+        (which for which, names in PUBLISHED_BY.items() if asked & {shown for shown, _ in names.values()}), False
+    )
 
 
 def settings_of(metric: Metric, overrides: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -88,6 +88,12 @@ class Comparison:
             len(self.reference.values), size, self.seed + 1
         )
 
+    def rows_up_to(self, limit: int) -> tuple[IntArray, IntArray]:
+        """Positions of at most ``limit`` rows of each side, whatever the other has: a seeded sample."""
+        counts = [len(side.values) for side in self._sides]
+        g, r = (_sample(count, min(count, limit), self.seed + place) for place, count in enumerate(counts))
+        return g, r
+
 
 @dataclass(frozen=True)
 class Value:
@@ -132,7 +138,8 @@ class Metric:
     needs_spatial: bool = False  # only where the protocol collects the network's spatial tap
     needs_rows: bool = True  # False: mean and covariance are enough
     takes_seed: bool = False  # the seed of the evaluation becomes its setting "seed"
-    by_default: bool = True  # False: only where it is asked for by name
+    by_default: bool = True  # False: only where it is asked for by name …
+    default_on: str = ""  # … or where this is what the sides consist of: "text"
 
     @property
     def keys(self) -> tuple[str, ...]:

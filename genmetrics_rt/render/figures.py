@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from genmetrics_rt.render import svg
+from genmetrics_rt.render import svg, words
 from genmetrics_rt.render.markup import details, escape, section, table
 from genmetrics_rt.render.numbers import count, number
 from genmetrics_rt.render.reading import too_few
@@ -60,7 +60,8 @@ def _plane(report: Report) -> str:
         "The upper right corner is the ideal: faithful and diverse. The words in the other corners name directions, "
         "not grades. On the dashed line, fidelity equals diversity."
     )
-    return drawing_figure("Where the generated images stand", drawing, lines, f"{too_few(report)} {note}".strip())
+    title = words.of_sides("Where the generated images stand", report)
+    return drawing_figure(title, drawing, lines, f"{too_few(report)} {note}".strip())
 
 
 def _curve(report: Report, curve: Curve, key: str) -> str:

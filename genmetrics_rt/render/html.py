@@ -129,8 +129,8 @@ def _header(report: Report) -> str:
         '<header><p class="kind">Evaluation of a generative model</p>'
         f'<h1><span class="generated">{name(generated.source, 60)}</span> <span class="against">against</span> '
         f'<span class="reference">{name(reference.source, 60)}</span></h1>'
-        f'<p class="facts">{counted(generated.num_images, "generated image")}, '
-        f"{counted(reference.num_images, 'reference image')} · {escape(extractor.title)} · protocol "
+        f'<p class="facts">{counted(generated.num_images, f"generated {extractor.modality}")}, '
+        f"{counted(reference.num_images, f'reference {extractor.modality}')} · {escape(extractor.title)} · protocol "
         f'{escape(extractor.protocol)} · <time datetime="{escape(report.created)}">'
         f"{escape(words.moment(report.created))}</time> · genmetrics-rt {escape(report.version)}</p>"
         f"{label}{_alarm(report)}</header>\n"
@@ -140,7 +140,8 @@ def _header(report: Report) -> str:
 def _alarm(report: Report) -> str:
     """Skipped files change what was measured, so they are said at the top; the list is further down."""
     told = [
-        f"{count(len(side.skipped))} of {count(len(side.skipped) + (side.num_images or 0))} {what} files"
+        f"{count(len(side.skipped))} of {count(len(side.skipped) + (side.num_images or 0))} {what} "
+        f"{'texts' if report.extractor.modality == 'text' else 'files'}"
         for what, side in (("generated", report.generated), ("reference", report.reference))
         if side.skipped
     ]
@@ -186,7 +187,7 @@ def _card(score: Score, report: Report) -> str:
     title, space = words.short_name(score, report)
     beside = " · ".join(words.uncertainty(score))
     facts, notes = words.details(score, report)
-    settings = " · ".join(words.settings(score.settings))
+    settings = words.of_sides(" · ".join(words.settings(score.settings)), report)
     small = [part for part in (" · ".join(facts), f"Settings: {settings}" if settings else "") if part]
     if score.value is None:
         value = '<p class="value none">no value</p>'

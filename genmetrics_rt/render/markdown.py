@@ -10,11 +10,13 @@ from genmetrics_rt.render.names import prose, shorten, visible
 from genmetrics_rt.render.numbers import count, counted, duration
 from genmetrics_rt.render.pictures import PAIRED
 from genmetrics_rt.render.reading import read
+from genmetrics_rt.render.sampling import generator_lines
 from genmetrics_rt.report import Finding, Gallery, Report, Score
 
 _NAME = 60  # characters of a file name
 _SOURCE = 120
 _PICTURES = 3  # names per gallery
+_QUOTED = 100  # characters of a text
 
 
 def render_markdown(report: Report) -> str:
@@ -22,7 +24,7 @@ def render_markdown(report: Report) -> str:
     extractor, generated, reference = report.extractor, report.generated, report.reference
     blocks = [
         f"### {_code(generated.source, _SOURCE)} against {_code(reference.source, _SOURCE)}",
-        f"{count(generated.num_images)} generated, {count(reference.num_images)} reference images; "
+        f"{count(generated.num_images)} generated, {count(reference.num_images)} reference {extractor.modality}s; "
         f"{_escape(extractor.title)}, protocol {_code(extractor.protocol)}.",
     ]
     if extractor.label:
@@ -36,6 +38,11 @@ def render_markdown(report: Report) -> str:
         f"**{what}:** {_escape(' '.join(side.notes))}"
         for what, side in (("Generated", generated), ("Reference", reference))
         if side.notes
+    ]
+    blocks += [
+        f"**{what.capitalize()} by a generator:** "
+        + " ".join(f"{term}: {_escape(told)}." for term, told in generator_lines(entry))
+        for what, entry in report.generators.items()
     ]
     blocks += [_escape(sentence) for sentence in read(report).sentences]
     if report.scores:
@@ -62,7 +69,8 @@ def _row(score: Score, report: Report) -> tuple[str, ...]:
     name = _escape(words.short_name(score, report)[0]) + "".join(f"<br>{_escape(note)}" for note in notes)
     best = "" if score.best is None else f"{score.best:g}"
     better = "higher" if score.higher_is_better else "lower"
-    return name, value, better, best, _escape(", ".join(words.settings(words.used_settings(score))))
+    settings = words.of_sides(", ".join(words.settings(words.used_settings(score))), report)
+    return name, value, better, best, _escape(settings)
 
 
 def _finding(entry: Finding) -> str:
@@ -71,7 +79,11 @@ def _finding(entry: Finding) -> str:
 
 
 def _pictures(gallery: Gallery) -> str:
-    named = [f"{_code(entry.name, _NAME)} ({_escape(entry.caption)})" for entry in gallery.thumbnails]
+    named = [
+        f"{_code(entry.name, _NAME)} ({_escape(entry.caption)})"
+        + ("" if entry.text is None else f" {_code(entry.text, _QUOTED)}")
+        for entry in gallery.thumbnails
+    ]
     if gallery.key in PAIRED:
         named = [" beside ".join(named[start : start + 2]) for start in range(0, len(named), 2)]
     return f"{_escape(gallery.title)}: {', '.join(named[:_PICTURES])}"

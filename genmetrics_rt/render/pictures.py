@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from genmetrics_rt.render.markup import escape, name
-from genmetrics_rt.render.names import bounded
+from genmetrics_rt.render.names import bounded, prose
 from genmetrics_rt.render.numbers import number
 from genmetrics_rt.report import Gallery, Thumbnail
 
@@ -22,11 +22,24 @@ class Pictures:
         self._left = PICTURE_BYTES
 
     def figure(
-        self, jpeg: bytes | None, file_name: str, caption: str, alternative: str, *, missing: str = "no picture"
+        self,
+        jpeg: bytes | None,
+        file_name: str,
+        caption: str,
+        alternative: str,
+        *,
+        missing: str = "no picture",
+        text: str | None = None,
     ) -> str:
-        """One picture with its file name and a caption; ``missing`` stands in its place where there is none."""
+        """One picture with its file name and a caption; ``missing`` stands in its place where there is none.
+
+        ``text`` is what stands there where the sides consist of texts.
+        """
         size = len(jpeg or b"")
-        if jpeg and size <= self._left:
+        if text is not None:
+            # In its own direction, and none of it outside: "auto" isolates, and what overrides is written out.
+            picture = f'<blockquote dir="auto">{escape(prose(text))}</blockquote>'
+        elif jpeg and size <= self._left:
             self._left -= size
             source = base64.b64encode(jpeg).decode("ascii")
             picture = f'<img src="data:image/jpeg;base64,{source}" alt="{escape(alternative)}">'
@@ -41,21 +54,37 @@ class Pictures:
         """A picture of a report."""
         caption = entry.caption or number(entry.value)
         alternative = f"{bounded(entry.name)}, {caption}"
-        return self.figure(entry.jpeg, entry.name, caption, alternative, missing="cannot be read again")
+        missing = "cannot be read again"
+        return self.figure(entry.jpeg, entry.name, caption, alternative, missing=missing, text=entry.text)
 
     def gallery(self, entry: Gallery) -> str:
         """A gallery with its question."""
         figures = [self.thumbnail(thumbnail) for thumbnail in entry.thumbnails]
-        shown = in_pairs(figures) if entry.key in PAIRED else single(figures)
+        of_texts = any(thumbnail.text is not None for thumbnail in entry.thumbnails)
+        shown = in_pairs(figures, of_texts) if entry.key in PAIRED else single(figures, of_texts)
         return f'<div class="gallery"><h3>{escape(entry.title)}</h3><p>{escape(entry.explanation)}</p>{shown}</div>'
 
 
-def single(figures: Sequence[str]) -> str:
-    """Figures in rows."""
-    return '<ul class="pictures">' + "".join(f"<li>{figure}</li>" for figure in figures) + "</ul>"
+def single(figures: Sequence[str], of_texts: bool = False) -> str:
+    """Figures in rows; texts in wide ones."""
+    return (
+        f'<ul class="pictures{" texts" if of_texts else ""}">'
+        + "".join(f"<li>{figure}</li>" for figure in figures)
+        + "</ul>"
+    )
 
 
-def in_pairs(figures: Sequence[str]) -> str:
+def in_pairs(figures: Sequence[str], of_texts: bool = False) -> str:
     """Figures of which the first and the second, the third and the fourth … stay beside each other at every width."""
     pairs = ("".join(figures[start : start + 2]) for start in range(0, len(figures), 2))
-    return '<ul class="pictures pairs">' + "".join(f"<li>{pair}</li>" for pair in pairs) + "</ul>"
+    return (
+        f'<ul class="pictures pairs{" texts" if of_texts else ""}">'
+        + "".join(f"<li>{pair}</li>" for pair in pairs)
+        + "</ul>"
+    )
+
+
+def in_rows(figures: Sequence[str], size: int) -> str:
+    """Figures of which ``size`` at a time belong together and stay beside each other at every width."""
+    groups = ("".join(figures[start : start + size]) for start in range(0, len(figures), size))
+    return f'<ul class="pictures rows of-{size}">' + "".join(f"<li>{group}</li>" for group in groups) + "</ul>"

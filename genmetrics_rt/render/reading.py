@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from genmetrics_rt.render.names import prose
 from genmetrics_rt.render.numbers import Formatter, count, counted, number, share
-from genmetrics_rt.render.words import one_subset, sorted_findings
+from genmetrics_rt.render.words import of_sides, one_subset, sorted_findings
 from genmetrics_rt.report import PerfectModel, Report, Score
 
 FEW_IMAGES = 2000  # a side; below, the 1/N bias of the Fréchet distance outweighs differences between models
@@ -50,11 +50,15 @@ def read(report: Report, number: Formatter = number) -> Reading:
         _scatter(report, number),
         _unequal_sides(report),
     )
-    return Reading(lead, tuple(sentence for sentence in sentences if sentence))
+    return Reading(lead, tuple(of_sides(sentence, report) for sentence in sentences if sentence))
 
 
 def verdict(report: Report) -> str:
     """The headline: the most serious finding; else whether a perfect model would score the same. Empty if unknown."""
+    return of_sides(_verdict_on_images(report), report)
+
+
+def _verdict_on_images(report: Report) -> str:
     serious = [finding for finding in sorted_findings(report) if finding.severity in ("problem", "warning")]
     if serious:
         others = len(serious) - 1
@@ -78,9 +82,10 @@ def too_few(report: Report) -> str:
     few = _smaller_side(report)
     if few is None or few >= TOO_FEW:
         return ""
-    return (
+    return of_sides(
         f"Too few images to judge fidelity or diversity ({count(few)} on the smaller side): below {TOO_FEW}, chance "
-        "moves precision, recall, density, coverage and the PRD curve too far."
+        "moves precision, recall, density, coverage and the PRD curve too far.",
+        report,
     )
 
 

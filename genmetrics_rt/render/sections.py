@@ -8,6 +8,7 @@ from genmetrics_rt.render.names import prose, shorten
 from genmetrics_rt.render.numbers import count, counted, duration, memory, rate
 from genmetrics_rt.render.pictures import Pictures, single
 from genmetrics_rt.render.reading import read
+from genmetrics_rt.render.sampling import generator_lines
 from genmetrics_rt.report import Finding, Report, SideSummary
 
 _OPEN = 5  # so many skipped files are listed without a click
@@ -30,7 +31,7 @@ def finding(entry: Finding) -> str:
         f'<article class="finding {severity}"><h3><span class="badge">{words.SEVERITIES[severity]}</span> '
         f"{escape(entry.claim)}</h3>"
         + definitions((("Evidence", escape(entry.evidence)), ("What to do", commands(entry.advice))))
-        + (single(figures) if figures else "")
+        + (single(figures, any(picture.text is not None for picture in entry.pictures)) if figures else "")
         + "</article>"
     )
 
@@ -39,28 +40,35 @@ def galleries(report: Report) -> str:
     """The images a person should look at, each with its name and number."""
     pictures = Pictures()
     shown = "".join(pictures.gallery(gallery) for gallery in report.galleries)
-    return section("images", "Images to look at", shown) if shown else ""
+    return section("images", words.of_sides("Images to look at", report), shown) if shown else ""
 
 
 def sides(report: Report) -> str:
     """What was compared: two panels."""
-    panels = _side("Generated", "generated", report.generated) + _side("Reference", "reference", report.reference)
+    panels = "".join(
+        _side(what.capitalize(), what, side, report)
+        for what, side in (("generated", report.generated), ("reference", report.reference))
+    )
     return section("sides", "The two sides", f'<div class="sides">{panels}</div>')
 
 
-def _side(title: str, key: str, side: SideSummary) -> str:
+def _side(title: str, key: str, side: SideSummary, report: Report) -> str:
+    generator = report.generators.get(key)
+    number = "unknown" if side.num_images is None else f'<span class="figure">{count(side.num_images)}</span>'
     rows = (
-        ("Images", "unknown" if side.num_images is None else f'<span class="figure">{count(side.num_images)}</span>'),
+        (words.of_sides("Images", report), number),
         ("Source", name(side.source, 160)),
         ("Content hash", code(shorten(side.content_hash, 17)) if side.content_hash else "not hashed"),
+        *((term, escape(told)) for term, told in (generator_lines(generator) if generator else ())),
     )
     notes = "".join(f'<p class="small">{escape(prose(note))}</p>' for note in side.notes)
-    return f'<div class="side {key}"><h3>{title}</h3>{definitions(rows)}{notes}{_skipped(side)}</div>'
+    skipped = _skipped(side, "text" if report.extractor.modality == "text" else "file")
+    return f'<div class="side {key}"><h3>{title}</h3>{definitions(rows)}{notes}{skipped}</div>'
 
 
-def _skipped(side: SideSummary) -> str:
+def _skipped(side: SideSummary, noun: str) -> str:
     if not side.skipped:
-        return '<p class="small">No file was skipped.</p>'
+        return f'<p class="small">No {noun} was skipped.</p>'
     listed = "".join(
         f"<li>{name(entry.name, _LIST_NAME)} — {escape(shorten(prose(entry.reason), 300))}</li>"
         for entry in words.sorted_skipped(side)[: words.LISTED]
@@ -70,9 +78,9 @@ def _skipped(side: SideSummary) -> str:
         listed += f'<li class="more">and {more} more; the JSON report names all</li>'
     which = f"<ul>{listed}</ul>"
     return (
-        f'<div class="skipped"><p><strong>{counted(len(side.skipped), "file")} skipped.</strong> '
+        f'<div class="skipped"><p><strong>{counted(len(side.skipped), noun)} skipped.</strong> '
         f"{escape(words.skip_reasons(side, examples=False))}.</p>"
-        + (which if len(side.skipped) <= _OPEN else details("Which files", which))
+        + (which if len(side.skipped) <= _OPEN else details(f"Which {noun}s", which))
         + "</div>"
     )
 
@@ -101,7 +109,7 @@ def provenance(report: Report) -> str:
             ("Protocol", code(extractor.protocol)),
         )
     )
-    speed = rate(runtime.images_per_second) if runtime.images_per_second is not None else ""
+    speed = words.of_sides(rate(runtime.images_per_second), report) if runtime.images_per_second is not None else ""
     peak = memory(runtime.peak_memory_bytes) if runtime.peak_memory_bytes is not None else ""
     made = definitions(
         (

@@ -75,6 +75,7 @@ def unit_plot(
     lines: Sequence[Line] = (),
     marks: Sequence[Mark] = (),
     corners: Sequence[str] = (),
+    ideal: bool = True,
 ) -> str:
     """A square plot with both axes from 0 to 1: a line or several, marks, and words in the four corners.
 
@@ -86,7 +87,7 @@ def unit_plot(
         f'<title id="{key}-title">{escape(title)}</title>',
         f'<desc id="{key}-description">{escape(description)}</desc>',
         *_axes(x_label, y_label),
-        _ideal(room=any(mark.y > 1 for mark in marks)),
+        _ideal(room=any(mark.y > 1 for mark in marks)) if ideal else "",
         *_corners(corners, marks),
     ]
     if line:
@@ -101,7 +102,7 @@ def unit_plot(
 
 def legend_mark(shape: str, *, hollow: bool = False, hue: int = 0) -> str:
     """The mark as it stands in the plot, for a line of the caption."""
-    drawn = _hued(_drawn(shape, 7, 7, hollow=hollow), hue)
+    drawn = hued(_drawn(shape, 7, 7, hollow=hollow), hue)
     return f'<svg class="legend" viewBox="0 0 14 14" aria-hidden="true">{drawn}</svg>'
 
 
@@ -109,7 +110,7 @@ def legend_line(look: Look) -> str:
     """The line with its mark, for a line of the caption."""
     return (
         f'<svg class="legend long" viewBox="0 0 38 14" aria-hidden="true"><g class="hue-{look.hue}">'
-        f'<path class="line"{_dashes(look)} d="M1 7H37"/>{_drawn(look.shape, 19, 7, hollow=look.hollow)}</g></svg>'
+        f'<path class="line"{dashes(look)} d="M1 7H37"/>{_drawn(look.shape, 19, 7, hollow=look.hollow)}</g></svg>'
     )
 
 
@@ -211,14 +212,20 @@ def _mark(mark: Mark) -> str:
     drawn = _drawn(mark.shape, x, y, hollow=mark.hollow)
     if mark.y > 1:
         drawn += f'<path class="beyond" d="M{x} {y - 9}V{y - 19}M{x - 4} {y - 15}L{x} {y - 19}L{x + 4} {y - 15}"/>'
-    return _hued(drawn, mark.hue)
+    return hued(drawn, mark.hue)
 
 
 def _drawn(shape: str, x: float, y: float, *, hollow: bool) -> str:
     return f'<path class="{"mark hollow" if hollow else "mark"}" d="{_SHAPES[shape](x, y)}"/>'
 
 
-def _hued(drawn: str, hue: int) -> str:
+def mark(look: Look, x: float, y: float) -> str:
+    """The mark of a look, at a place in pixels."""
+    return _drawn(look.shape, x, y, hollow=look.hollow)
+
+
+def hued(drawn: str, hue: int) -> str:
+    """What was drawn, in one of the hues of the style sheet."""
     return f'<g class="hue-{hue}">{drawn}</g>' if hue else drawn
 
 
@@ -230,15 +237,16 @@ def _interval(mark: Mark) -> str:
         d += f"M{_x(mark.x_interval[0])} {y}H{_x(mark.x_interval[1])}"
     if mark.y_interval:
         d += f"M{x} {_y(mark.y_interval[0])}V{_y(mark.y_interval[1])}"
-    return _hued(f'<path class="beyond" d="{d}"/>', mark.hue)
+    return hued(f'<path class="beyond" d="{d}"/>', mark.hue)
 
 
 def _dashed(line: Line) -> str:
     steps = "L".join(f"{x} {y}" for x, y in _thinned(line.points))
-    return _hued(f'<path class="line"{_dashes(line.look)} d="M{steps}"/>', line.look.hue)
+    return hued(f'<path class="line"{dashes(line.look)} d="M{steps}"/>', line.look.hue)
 
 
-def _dashes(look: Look) -> str:
+def dashes(look: Look) -> str:
+    """The attribute that gives a line its dash, with a space before it."""
     return f' stroke-dasharray="{look.dash}"' if look.dash else ""
 
 

@@ -9,11 +9,14 @@ from genmetrics_rt.render import words
 from genmetrics_rt.render.names import display_width, prose, shorten, visible
 from genmetrics_rt.render.numbers import counted, duration, memory, plain_number, rate
 from genmetrics_rt.render.reading import read
+from genmetrics_rt.render.sampling import generator_lines
 from genmetrics_rt.report import Report, Score
 
 NARROWEST = 40  # columns
 _SIDE_BY_SIDE = 100  # columns from which the meaning stands beside the number instead of below it
 _GAP = "  "
+_TEXTS = 4  # of a gallery
+_QUOTED = 160  # characters of a text
 _WITH_INTERVALS = 76  # columns from which intervals have a column of their own
 
 
@@ -24,6 +27,7 @@ def render_text(report: Report, width: int = 100) -> str:
         _header(report, width),
         _paragraphs(read(report, plain_number).sentences, width),
         _findings(report, width),
+        _texts(report, width),
         _scores(report, width),
         _footer(report, width),
     ]
@@ -53,16 +57,20 @@ def _header(report: Report, width: int) -> list[str]:
     about = f"{prose(extractor.title)}, protocol {prose(extractor.protocol)}"
     lines = []
     for what, side in (("generated", generated), ("reference", reference)):
-        images = counted(side.num_images, "image")
+        images = counted(side.num_images, report.extractor.modality)
         lines += labelled(what, f"{shorten(visible(side.source), 120)} ({images})", width)
         for note in side.notes:
             lines += labelled("", prose(note), width)
+        if what in report.generators:
+            for term, told in generator_lines(report.generators[what]):
+                lines += labelled(f"  {term.lower()}", told, width)
     lines += labelled("features", about, width)
     if extractor.label:
         lines += labelled("", prose(extractor.label), width)
     for what, side in (("generated", generated), ("reference", reference)):
         if side.skipped:
-            told = f"{counted(len(side.skipped), f'{what} file')}: {words.skip_reasons(side)}"
+            kind = "text" if report.extractor.modality == "text" else "file"
+            told = f"{counted(len(side.skipped), f'{what} {kind}')}: {words.skip_reasons(side)}"
             lines += labelled("SKIPPED", told, width)
     return lines
 
@@ -72,6 +80,19 @@ def _findings(report: Report, width: int) -> list[str]:
     for entry in words.sorted_findings(report):
         text = f"{prose(entry.claim)} {prose(entry.evidence)} {prose(entry.advice)}"
         lines += labelled(words.SEVERITIES[words.severity(entry)], text, width)
+    return lines
+
+
+def _texts(report: Report, width: int) -> list[str]:
+    """Where the sides consist of texts, the first of each gallery: there is no picture that a terminal cannot show."""
+    lines = []
+    for gallery in report.galleries:
+        shown = [entry for entry in gallery.thumbnails[:_TEXTS] if entry.text is not None]
+        if shown:
+            lines += wrap(prose(gallery.title), width)
+        for entry in shown:
+            told = f"{shorten(prose(entry.text or ''), _QUOTED)}  [{prose(entry.name)}, {prose(entry.caption)}]"
+            lines += row(("", told), (1, width - 1 - len(_GAP)))
     return lines
 
 
@@ -145,7 +166,9 @@ def _value(score: Score) -> str:
 
 def _footer(report: Report, width: int) -> list[str]:
     runtime = report.runtime
-    speed = f", {rate(runtime.images_per_second)}" if runtime.images_per_second is not None else ""
+    speed = ""
+    if runtime.images_per_second is not None:
+        speed = f", {words.of_sides(rate(runtime.images_per_second), report)}"
     peak = f", {memory(runtime.peak_memory_bytes)} at most" if runtime.peak_memory_bytes is not None else ""
     lines = []
     for note in runtime.notes:

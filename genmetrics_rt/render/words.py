@@ -11,6 +11,7 @@ from typing import Any
 from genmetrics_rt.render.names import prose, shorten, visible
 from genmetrics_rt.render.numbers import Formatter, count, counted, number, setting
 from genmetrics_rt.report import Finding, PerfectModel, Report, Score, SideSummary, SkippedImage
+from genmetrics_rt.wording import said
 
 FIDELITY = ("precision", "density", "prd_f1_8")
 DIVERSITY = ("recall", "coverage", "prd_f8")
@@ -33,6 +34,11 @@ _DETAILS = {
 _ROUNDING = 1e-9  # a Fréchet distance nearer to 0 than this is shown as 0
 _DAMAGED = ("damaged", "cut off", "empty file", "no bytes", "cannot be read")  # in the reasons for skipping an image …
 _NO_IMAGE = ("not an image file", "hidden f", "regular file")  # … and in those for skipping what is none
+
+
+def of_sides(sentence: str, report: Report) -> str:
+    """A sentence of ours about images, of what the sides of this report consist of."""
+    return said(sentence, report.extractor.modality)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def groups(report: Report) -> tuple[Group, ...]:
             ),
             Group(
                 "Fidelity",
-                "Do the generated images look like the reference?",
+                of_sides("Do the generated images look like the reference?", report),
                 tuple(score for score in scores if score.key in FIDELITY),
             ),
             Group(
@@ -136,7 +142,7 @@ def details(score: Score, report: Report, number: Formatter = number) -> tuple[l
         if key == "perfect_model" and score.floor is not None:
             continue  # it is the same
         if key == "std_over_subsets" and one_subset(score, report):
-            facts.append("one subset: all images")
+            facts.append(of_sides("one subset: all images", report))
         elif key in ("num_generated", "num_reference") and value is None:
             continue  # the side says that nobody knows
         elif key == "without_bias_interval":
@@ -144,7 +150,7 @@ def details(score: Score, report: Report, number: Formatter = number) -> tuple[l
         elif isinstance(value, str) and " " in value:
             notes.append(prose(value[:1].upper() + value[1:] + ("" if value.endswith(".") else ".")))
         else:
-            facts.append(f"{_DETAILS.get(key, _spaced(key))} {_detail(value, number)}")
+            facts.append(of_sides(f"{_DETAILS.get(key, _spaced(key))} {_detail(value, number)}", report))
     return facts, notes
 
 
@@ -195,6 +201,11 @@ def published_note(report: Report) -> str:
     """How to get numbers comparable with published ones; empty when these already are."""
     if report.extractor.published:
         return ""
+    if report.extractor.modality == "text":
+        return (
+            f"These numbers, made {prose(space(report))}, compare with one another. Published MAUVE is of another "
+            "network's features (GPT-2's), so its values are others."
+        )
     if report.extractor.name == "features":
         return (
             "Whether these numbers compare with published ones depends on the features that were given: FID is what "
@@ -211,8 +222,8 @@ def citation(report: Report, lead: Score | None, number: Formatter = number) -> 
     told = f"{prose(lead.name)}: {value(lead, number)}" if lead else "Scores"
     return (
         f"{told} ({count(report.generated.num_images)} generated against {count(report.reference.num_images)} "
-        f"reference images, protocol {prose(report.extractor.protocol)}, genmetrics-rt {visible(report.version)}, "
-        f"fingerprint {visible(report.fingerprint)})"
+        f"{of_sides('reference images', report)}, protocol {prose(report.extractor.protocol)}, "
+        f"genmetrics-rt {visible(report.version)}, fingerprint {visible(report.fingerprint)})"
     )
 
 

@@ -1,10 +1,11 @@
 """The FID network on a CUDA device: images/s at every precision, beside torch-fidelity, and what it does to the scores.
 
-    python -m tests.benchmarks.gpu [IMAGES]        (default 1,024 a side)
+    python -m tests.benchmarks.gpu [IMAGES]        (default 1,024 a side; about four minutes on one H100 or H200)
 
 Needs onnxruntime-gpu, torch with CUDA, torchvision and torch-fidelity. The weights are of nobody (`tests.inception`);
 the peer gets the same checkpoint. Images wait in memory as its input wants them, and features come back as NumPy
-arrays, so copies count. The best of three passes counts.
+arrays, so copies count. The best of three passes counts. "One by one" is the way without page-locked memory, a call at
+a time; "kernels alone" is the session with its inputs on the device already.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import torch
 
 import genmetrics_rt as gm
 from genmetrics_rt.assembly import assemble
-from genmetrics_rt.frozen import import_onnxruntime
+from genmetrics_rt.frozen import import_onnxruntime, silence_onnxruntime
+from genmetrics_rt.threads import available_threads
+from tests.benchmarks import gpu_limits
 from tests.benchmarks.flops import gigaflops_per_image
 from tests.inception import crops, write_checkpoint
 
@@ -35,6 +38,8 @@ RUNS = [("onnx", "fp32"), ("onnx", "tf32"), ("onnx", "fp16"), ("torchscript", "f
 
 def main(count: int) -> None:
     warnings.simplefilter("ignore")
+    silence_onnxruntime()
+    started = time.perf_counter()
     card = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
     print(f"{card}, torch {torch.__version__}, onnxruntime {import_onnxruntime().__version__}, {count} images\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -44,9 +49,13 @@ def main(count: int) -> None:
         sides = _prepared(bundle, count)
         truth = [gm.FeatureExtractor(bundle, device="cpu").run(side[:CHECKED])[0] for side in sides]
         whole: list[np.ndarray] = []  # features of both sides by onnx in fp32, which the others are compared with
+        print(f"prepared after {time.perf_counter() - started:.0f} s\n")
 
-        print("| network | batch | images/s | TFLOP/s | feature error | FID | its change | KID change | IS change |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+        print(
+            "| network | batch | images/s | one by one | kernels alone | TFLOP/s | feature error | FID | its change | "
+            "KID change | IS change |"
+        )
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
         for backend, precision in RUNS:
             if precision == "tf32" and DEVICE == "cpu":
                 continue
@@ -54,12 +63,13 @@ def main(count: int) -> None:
                 network = gm.FeatureExtractor(bundle, backend=backend, device=DEVICE, precision=precision)
                 features, logits, rate = _timed(network.run, sides)
                 whole = whole or [*features, logits]
-                _row(f"ours, {backend}, {precision}", network.batch_size, rate, features, logits, truth, whole)
-                if (backend, precision) in (("onnx", "fp32"), ("onnx", "fp16")):
-                    for batch_size in (8, 32):
-                        smaller = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision, batch_size=batch_size)
-                        features, logits, rate = _timed(smaller.run, sides)
-                        _row(f"ours, {backend}, {precision}", batch_size, rate, features, logits, truth, whole)
+                limits = gpu_limits.beside(network, sides[0][: 4 * gpu_limits.BATCH])
+                name = f"ours, {backend}, {precision}"
+                _row(name, network.batch_size, rate, features, logits, truth, whole, limits)
+                if backend == "onnx" and precision != "tf32":
+                    smaller = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision, batch_size=32)
+                    features, logits, rate = _timed(smaller.run, sides)
+                    _row(name, 32, rate, features, logits, truth, whole)
                 del network
         for tf32, batch_size in ((True, 64), (True, 128), (False, 64)):
             with _reporting("torch-fidelity"):
@@ -68,10 +78,13 @@ def main(count: int) -> None:
                 name = f"torch-fidelity, {'as it comes (TF32 convolutions)' if tf32 else 'TF32 switched off'}"
                 _row(name, batch_size, rate, features, logits, truth, whole)
         torch.backends.cudnn.allow_tf32 = False
-        with _reporting("profile"):
-            _profile(bundle, sides[0][:128])
-        with _reporting("jobs"):
-            _jobs(bundle, checkpoint, Path(folder), count)
+        parts: dict[str, Callable] = {"jobs": lambda: _jobs(bundle, checkpoint, Path(folder), count)}
+        parts |= {part.__name__: lambda part=part: part(bundle, sides[0]) for part in gpu_limits.PARTS}
+        for name, part in parts.items():
+            print(f"\n{name}, after {time.perf_counter() - started:.0f} s\n", flush=True)
+            with _reporting(name):
+                part()
+        print(f"\nall in {time.perf_counter() - started:.0f} s")
 
 
 def _prepared(bundle: gm.Bundle, count: int) -> list[np.ndarray]:
@@ -106,6 +119,7 @@ def _row(
     logits: np.ndarray,
     truth: list[np.ndarray],
     whole: list[np.ndarray],
+    limits: tuple[float, float] | None = None,
 ) -> None:
     error = max(float(np.abs(found[:CHECKED] - right).max()) for found, right in zip(features, truth, strict=True))
     found, right = _scores(features, logits), _scores(whole[:2], whole[2])
@@ -113,8 +127,8 @@ def _row(
     tera = rate * gigaflops_per_image() / 1e3
     fid, *others = changes.split(" | ")
     print(
-        f"| {name} | {batch_size} | {rate:.0f} | {tera:.1f} | {error:.1e} | {found[0]:.4f} | {fid} | "
-        f"{' | '.join(others)} |",
+        f"| {name} | {batch_size} | {rate:.0f} | {' | '.join(f'{limit:.0f}' for limit in limits) if limits else ' | '} "
+        f"| {tera:.1f} | {error:.1e} | {found[0]:.4f} | {fid} | {' | '.join(others)} |",
         flush=True,
     )
 
@@ -151,48 +165,6 @@ def _peer(checkpoint: Path, batch_size: int) -> Callable:
     return run
 
 
-def _profile(bundle: gm.Bundle, batch: np.ndarray) -> None:
-    """Where the time of one call goes: to the device, the kernels, back."""
-    print("\n| one batch of 128, onnx | whole call, ms | kernels alone, ms | copy in, ms |")
-    print("| --- | ---: | ---: | ---: |")
-    onnxruntime = import_onnxruntime()
-    for precision in ("fp32", "tf32", "fp16"):
-        if precision == "tf32" and DEVICE == "cpu":
-            continue
-        network = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision)
-        session = network._graph._session
-        binding = session.io_binding()
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(batch, DEVICE, 0)
-        binding.bind_ortvalue_input("images", value)
-        for name in ("features", "logits"):
-            binding.bind_output(name, DEVICE)
-
-        def kernels(session=session, binding=binding) -> None:
-            session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-
-        def whole(network=network) -> None:
-            network.run(batch)
-
-        copy = _best(lambda: onnxruntime.OrtValue.ortvalue_from_numpy(batch, DEVICE, 0))
-        print(f"| {precision} | {_best(whole):.1f} | {_best(kernels):.1f} | {copy:.1f} |")
-    if DEVICE == "cuda":
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as trace:
-            gm.FeatureExtractor(bundle, device=DEVICE, backend="torchscript").run(batch)
-        table = trace.key_averages().table(sort_by="cuda_time_total", row_limit=12, max_name_column_width=60)
-        print(f"\n{table}")
-
-
-def _best(work: Callable) -> float:
-    work()
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times) * 1e3
-
-
 def _jobs(bundle: gm.Bundle, checkpoint: Path, root: Path, count: int) -> None:
     """Two folders of JPEGs to a FID, in this process: decoding and resizing on the CPU's cores included."""
     from PIL import Image
@@ -202,6 +174,16 @@ def _jobs(bundle: gm.Bundle, checkpoint: Path, root: Path, count: int) -> None:
         (root / f"side{side}").mkdir()
         for index, photo in enumerate(crops(count, seed=side, sizes=(300, 301))):
             Image.fromarray(np.ascontiguousarray(photo)).save(root / f"side{side}" / f"{index:05d}.jpg", quality=90)
+    network = gm.FeatureExtractor(bundle, device="cpu", threads=1)
+    photos = [np.asarray(Image.open(path)) for path in sorted((root / "side0").iterdir())]
+    with ThreadPoolExecutor(available_threads()) as pool:
+        start = time.perf_counter()
+        list(pool.map(lambda photo: network.prepare(photo).shape, photos))
+        rate = count / (time.perf_counter() - start)
+    print(f"\nresizing and scaling alone, {available_threads()} threads: {rate:.0f} images/s")
+    start = time.perf_counter()
+    gm.FeatureExtractor(bundle, device=DEVICE)
+    print(f"opening the network: {time.perf_counter() - start:.2f} s")
     print(f"\n| two folders of {count} JPEGs of 300 px to FID | seconds | FID |\n| --- | ---: | ---: |")
     for precision in ("fp32", "tf32", "fp16"):
         if precision == "tf32" and DEVICE == "cpu":

@@ -1,5 +1,9 @@
-"""The weight-free form: a graph whose parameters lie in a file that the publisher's checkpoint fills on the user's
+"""The weight-free form: a graph whose parameters lie in a file that the publishers' checkpoints fill on the user's
 machine (`genmetrics_rt.assembly`), and a TorchScript twin whose parameters are empty and filled by name.
+
+What a topic gives: a module whose parameters are what the recipe fills (constants that are no weights are buffers, and
+stay inside the graph), a recipe that says what each is called where it is published, and checkpoints of nobody with the
+same values, in the published layout, on which the forms are proven to agree.
 """
 
 from __future__ import annotations
@@ -8,7 +12,8 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +35,60 @@ from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.manifest import read_manifest
 
+# What is done with a blueprint, the folder of its bundle, and checkpoints that fill it.
+Step = Callable[[Blueprint, Path, Sequence[Path]], Agreement]
 WEIGHTS_FILE = "weights.bin"
 ALIGNMENT = 64  # bytes
 
 
-def freeze_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> Agreement:
-    """Write the weight-free bundle, then fill it from a checkpoint (any weights) and prove that its forms agree.
+def plain_copies(
+    module: torch.nn.Module, published: Callable[[str], str] = str, *, layout: str = "torch", part: str | None = None
+) -> dict[str, dict[str, str]]:
+    """The ``copies`` of a recipe: every parameter of a module by its own name, and by that in the published file.
+
+    Parameters
+    ----------
+    published
+        Own name → published name; the same by default.
+    part
+        Which of several files they are in; None where there is one.
+    """
+    of_part = {} if part is None else {"part": part}
+    return {name: {layout: published(name), **of_part} for name, _ in module.named_parameters()}
+
+
+def with_checkpoints(
+    step: Step, blueprint: Blueprint, folder: Path, states: Sequence[Mapping[str, torch.Tensor]]
+) -> Agreement:
+    """Do a step (`freeze_weightless`, `verify_weightless`) with state dicts as files, one for each part."""
+    with tempfile.TemporaryDirectory() as temporary:
+        files = [Path(temporary) / f"{index}.pth" for index in range(len(states))]
+        for file, state in zip(files, states, strict=True):
+            torch.save(dict(state), file)
+        return step(blueprint, folder, files)
+
+
+def freeze_weightless(
+    blueprint: Blueprint,
+    folder: Path,
+    checkpoints: Path | Sequence[Path],
+    *,
+    half: bool = False,
+    data: Mapping[str, bytes] | None = None,
+) -> Agreement:
+    """Write the weight-free bundle, then fill it from checkpoints (any weights) and prove that its forms agree.
 
     Parameters
     ----------
     blueprint
-        Its module is the folded network with the weights of ``checkpoint``; its ``extra`` holds ``weights`` (the
+        Its module is the (folded) network with the weights of ``checkpoints``; its ``extra`` holds ``weights`` (the
         sources) and ``recipe`` without offsets, which are added here.
+    checkpoints
+        One file for each part of the weights.
+    half
+        Write the half-precision twin too, which is for networks of convolutions.
+    data
+        Other files of the bundle by their names, such as a vocabulary.
 
     Raises
     ------
@@ -53,10 +100,11 @@ def freeze_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> A
     graph = externalised(onnx_bytes(blueprint), tensors)
     contents = {
         FILES["onnx"]: graph,
-        FILES["onnx-fp16"]: halved(graph),
+        **({FILES["onnx-fp16"]: halved(graph)} if half else {}),
         FILES["torchscript"]: emptied(blueprint),
+        **(data or {}),
     }
-    forms = {name: form for form, name in FILES.items()}
+    forms = {name: form for form, name in FILES.items()} | dict.fromkeys(data or {}, "data")
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, content in contents.items():
@@ -67,19 +115,19 @@ def freeze_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> A
     record["recipe"] = {"file": WEIGHTS_FILE, "bytes": size, **record["recipe"], "tensors": tensors}
     write_manifest(folder, record)
 
-    agreement = verify_weightless(blueprint, folder, checkpoint)
+    agreement = verify_weightless(blueprint, folder, checkpoints)
     if not agreement.holds:
         raise Disagreement(f"{blueprint.name}: the frozen forms disagree.\n{agreement.summary()}")
     write_manifest(folder, {**record, "agreement": agreement.record()})
     return agreement
 
 
-def verify_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> Agreement:
-    """Fill the bundle from a checkpoint as a user would, and run both forms by the runtime's own code."""
+def verify_weightless(blueprint: Blueprint, folder: Path, checkpoints: Path | Sequence[Path]) -> Agreement:
+    """Fill the bundle from checkpoints as a user would, and run its forms by the runtime's own code."""
     weightless = Bundle(folder, read_manifest(folder / "manifest.json"))
     rows = []
     with tempfile.TemporaryDirectory() as home, _environment("GENMETRICS_HOME", home):
-        bundle = assemble(weightless, checkpoint, unverified=True, name="filled")
+        bundle = assemble(weightless, checkpoints, unverified=True, name="filled")
         graphs = {
             form: (open_graph(bundle, backend=backend, device="cpu", precision=precision), tolerance)
             for form, backend, precision, tolerance in (
@@ -87,6 +135,7 @@ def verify_weightless(blueprint: Blueprint, folder: Path, checkpoint: Path) -> A
                 ("onnx-fp16", "onnx", "fp16", IN_HALF_PRECISION),
                 ("torchscript", "torchscript", "fp32", blueprint.tolerance),
             )
+            if bundle.file_of_form(form)
         }
         for probe, inputs in blueprint.probes().items():
             expected = blueprint.eager(inputs)
@@ -143,21 +192,18 @@ def emptied(blueprint: Blueprint) -> bytes:
     return without_debug_records(saved)
 
 
-class _environment:
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
     """An environment variable for a while."""
-
-    def __init__(self, name: str, value: str) -> None:
-        self._name, self._value = name, value
-
-    def __enter__(self) -> None:
-        self._before = os.environ.get(self._name)
-        os.environ[self._name] = self._value
-
-    def __exit__(self, *error: object) -> None:
-        if self._before is None:
-            del os.environ[self._name]
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
         else:
-            os.environ[self._name] = self._before
+            os.environ[name] = before
 
 
 def _count(shape: list[int]) -> int:

@@ -1,0 +1,242 @@
+"""Event files of TensorBoard: written by hand byte by byte, by torch where tensorboard is installed, and damaged."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import genmetrics_rt as gm
+from genmetrics_rt.event_files import crc32c, is_event_log, masked_crc32c, read_events
+
+NAME = "events.out.tfevents.1700000000.host"
+
+
+def varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number: int, content: bytes | int | float) -> bytes:
+    """A varint, bytes with their length, or a float of 32 bits."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    if isinstance(content, float):
+        return varint(number << 3 | 5) + struct.pack("<f", content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def event(step: int, *values: bytes) -> bytes:
+    wall_time = varint(1 << 3 | 1) + struct.pack("<d", 1.7e9)
+    return wall_time + field(2, step) + field(5, b"".join(field(1, value) for value in values))
+
+
+def scalar(tag: str, value: float) -> bytes:
+    return field(1, tag.encode()) + field(2, value)
+
+
+def tensor(tag: str, kind: int, shape: tuple[int, ...], payload: bytes) -> bytes:
+    dims = b"".join(field(2, field(1, size)) for size in shape)
+    return field(1, tag.encode()) + field(8, field(1, kind) + field(2, dims) + payload)
+
+
+def record(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
+
+
+VERSION = record(varint(1 << 3 | 1) + struct.pack("<d", 1.7e9) + field(3, b"brain.Event:2"))
+
+
+def write(folder: Path, *events: bytes, name: str = NAME, tail: bytes = b"") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(VERSION + b"".join(map(record, events)) + tail)
+    return path
+
+
+def test_the_checksum_has_its_published_value() -> None:
+    """RFC 3720, appendix B.4: 32 zeros, 32 ones, 0 to 31; and the check value of CRC-32C."""
+    assert crc32c(b"123456789") == 0xE3069283
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+
+
+def test_scalars_by_hand(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        event(0, scalar("Loss/D", 1.5), scalar("Loss/G", 0.25)),
+        event(10, scalar("Loss/D", 1.25)),
+        event(-3, scalar("Loss/D", 7.0)),
+    )
+    log = read_events(path)
+    assert log.series == {"Loss/D": {0: [1.5], 10: [1.25], -3: [7.0]}, "Loss/G": {0: [0.25]}}
+    assert log.notes == ()
+    assert is_event_log(path) and is_event_log(tmp_path) and not is_event_log(tmp_path / "nothing")
+
+
+def test_tensors_by_hand(tmp_path: Path) -> None:
+    """TensorFlow 2 writes scalars as tensors: content in bytes, single values, packed or not, equal ones once."""
+    halves = np.array([1.5, -2.0], "<f2")
+    packed = field(13, b"".join(varint(int(bits)) for bits in halves.view("<u2")))
+    values = [
+        tensor("content", 1, (2,), field(4, np.array([1.5, 2.5], "<f4").tobytes())),
+        tensor("scalar", 1, (), field(5, 3.5)),
+        tensor("packed", 1, (3,), field(5, np.array([1, 2, 3], "<f4").tobytes())),
+        tensor("double", 2, (1,), field(6, struct.pack("<d", 0.1))),
+        tensor("whole", 3, (2,), field(7, varint(4) + varint(-5))),
+        tensor("long", 9, (), field(10, -7)),
+        tensor("half", 19, (2,), packed),
+        tensor("bfloat", 14, (1,), field(13, 0x3FC0)),
+        tensor("repeated", 1, (4,), field(5, 9.0)),
+        tensor("words", 7, (), field(8, b"hello")),
+        field(1, b"histogram") + field(5, b"\x00" * 50),
+    ]
+    series = {tag: own[4] for tag, own in read_events(write(tmp_path, event(4, *values))).series.items()}
+    assert series == {
+        "content": [1.5, 2.5], "scalar": [3.5], "packed": [1.0, 2.0, 3.0], "double": [0.1], "whole": [4.0, -5.0],
+        "long": [-7.0], "half": [1.5, -2.0], "bfloat": [1.5], "repeated": [9.0] * 4,
+    }  # fmt: skip
+
+
+def test_a_folder_is_one_log(tmp_path: Path) -> None:
+    """As torch's add_scalars writes: a folder for each curve. A restart counts where it repeats a step."""
+    write(tmp_path, event(0, scalar("a", 1.0)), event(1, scalar("a", 2.0)))
+    write(tmp_path, event(1, scalar("a", 3.0)), event(2, scalar("a", 4.0)), name=f"{NAME[:-9]}1.host")
+    write(tmp_path / "loss_D", event(0, scalar("loss", 5.0)))
+    (tmp_path / "notes.txt").write_text("no event file")
+    assert read_events(tmp_path).series == {"a": {0: [1.0], 1: [3.0], 2: [4.0]}, "loss_D/loss": {0: [5.0]}}
+
+
+def test_what_is_damaged_is_said_and_the_rest_is_read(tmp_path: Path) -> None:
+    events = [event(step, scalar("a", float(step))) for step in range(4)]
+    whole = VERSION + b"".join(map(record, events))
+    size = len(record(events[0]))
+    for cut in (1, 8, 13, size - 1):
+        path = write(tmp_path, *events[:3], tail=record(events[3])[:cut])
+        log = read_events(path)
+        assert list(log.series["a"]) == [0, 1, 2] and log.notes == (f"{NAME}: the last record is cut off",)
+    flipped = bytearray(whole)
+    flipped[len(VERSION) + size + 20] ^= 1  # inside the second event
+    path.write_bytes(flipped)
+    log = read_events(path)
+    assert list(log.series["a"]) == [0, 2, 3] and log.notes == (f"{NAME}: 1 damaged record left out",)
+    flipped = bytearray(whole)
+    flipped[len(VERSION) + 2 * size] ^= 1  # the length of the third
+    path.write_bytes(flipped)
+    log = read_events(path)
+    assert list(log.series["a"]) == [0, 1] and "damaged after 3 records" in log.notes[0]
+
+
+def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path) -> None:
+    events = [event(step, scalar("a", float(step))) for step in range(2)]
+    whole = VERSION + b"".join(map(record, events))
+    right = {0: [0.0], 1: [1.0]}
+    for place in range(len(VERSION), len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x10
+        path = tmp_path / NAME
+        path.write_bytes(flipped)
+        log = read_events(path)
+        assert log.notes and log.series.get("a", {}).items() <= right.items(), place
+
+
+def test_what_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"step,real_logit\n1,2\n")
+    with pytest.raises(gm.UnreadableInput, match="no event file"):
+        read_events(tmp_path / NAME)
+    for place in (tmp_path / "nowhere", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(gm.MissingInput):
+            read_events(place)
+
+
+def test_torch_writes_what_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step in range(5):
+            writer.add_scalar("Loss/D", 1 / (step + 1), step)
+            writer.add_scalar("new", step / 2, step, new_style=True)
+            writer.add_scalars("both", {"G": step, "D": -step}, step)
+            writer.add_histogram("weights", np.arange(50.0), step)
+            writer.add_tensor("logits", _torch_tensor(step), step)
+    log = read_events(tmp_path)
+    assert log.notes == ()
+    loss = {step: [float(np.float32(1 / (step + 1)))] for step in range(5)}
+    assert log.series["Loss/D"] == loss
+    assert log.series["new"] == {step: [step / 2] for step in range(5)}
+    assert log.series["both_G/both"] == {step: [float(step)] for step in range(5)}
+    assert log.series["logits"] == {step: [float(step), -1.5] for step in range(5)}
+    assert "weights" not in log.series
+
+
+def _torch_tensor(step: int):
+    import torch
+
+    return torch.tensor([float(step), -1.5])
+
+
+# As a training log
+
+
+def log_of(tmp_path: Path, *events: bytes, **options):
+    return gm.read_training_log(write(tmp_path, *events).parent, **options)
+
+
+def test_tensors_of_logits_are_a_training_log(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    logits = {step: (rng.normal(1, 1, 20), rng.normal(-1, 1, 20)) for step in range(6)}
+
+    def made(step: int) -> bytes:
+        real, fake = (field(4, side.astype("<f8").tobytes()) for side in logits[step])
+        return event(step, tensor("logits/real", 2, (20,), real), tensor("logits/fake", 2, (20,), fake))
+
+    log = log_of(tmp_path, *(made(step) for step in logits))
+    expected = tuple(gm.discriminator_statistics(*sides, step=step) for step, sides in logits.items())
+    assert log.steps == expected and log.notes == () and log.losses_from == "logits"
+
+
+def test_columns_and_usual_names(tmp_path: Path) -> None:
+    events = [
+        event(step, scalar("D(x)", 0.75), scalar("D(G(z))", 0.25), scalar("Loss_D", 0.5), scalar("errG", 1.0))
+        for step in range(3)
+    ]
+    columns = {"real_probability": "D(x)", "generated_probability": "D(G(z))"}
+    log = log_of(tmp_path, *events, columns=columns)
+    assert log.steps[0].accuracy == 1 and log.losses == ((0.5, 1.0),) * 3 and log.losses_from == "log"
+    assert "shares are of steps" in log.notes[0]
+    with pytest.raises(gm.UnreadableInput, match=r"no tag 'D\(y\)'\. It has: D\(G\(z\)\), D\(x\), Loss_D, errG"):
+        log_of(tmp_path, *events, columns={"real_logit": "D(y)"})
+    with pytest.raises(gm.InputError, match="no column 'loss'"):
+        log_of(tmp_path, *events, columns={"loss": "Loss_D"})
+    with pytest.raises(gm.UnreadableInput, match="several tags for d_loss"):
+        log_of(tmp_path, event(0, scalar("d_loss", 1.0), scalar("loss/D", 1.0), scalar("g_loss", 1.0)))
+    with pytest.raises(gm.UnreadableInput, match="has the tags lr, and none"):
+        log_of(tmp_path, event(0, scalar("lr", 1.0)))
+
+
+def test_losses_alone_suffice_if_asked(tmp_path: Path) -> None:
+    events = [event(step, scalar("Loss/D", 1.0), scalar("Loss/G", 2.0)) for step in range(4)]
+    with pytest.raises(gm.UnreadableInput, match="no outputs of the discriminator"):
+        log_of(tmp_path, *events)
+    log = log_of(tmp_path, *events, event(4, scalar("Loss/D", 1.0)), losses_suffice=True)
+    assert not log.has_outputs and log.losses == ((1.0, 2.0),) * 4
+    assert log.verdict.key == "losses_only" and "mislead" in log.verdict.sentence
+    assert "1 of 5 steps lack one of d_loss, g_loss" in log.notes[0]
+    assert "nan" not in log.to_text() and "Losses" in log.to_html()
+    with pytest.raises(gm.InputError, match="no outputs"):
+        log.with_losses("hinge")
+    gone = log_of(
+        tmp_path, *(event(s, scalar("Loss/D", float("nan")), scalar("Loss/G", 2.0)) for s in range(4)),
+        losses_suffice=True,
+    )  # fmt: skip
+    assert gone.verdict.key == "diverged"
