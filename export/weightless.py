@@ -8,6 +8,7 @@ same values, in the published layout, on which the forms are proven to agree.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import os
@@ -31,7 +32,7 @@ from export.verify import (
     write_manifest,
 )
 from genmetrics_rt.assembly import assemble
-from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.bundle import SHIPPED, Bundle
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.manifest import read_manifest
 
@@ -55,6 +56,22 @@ def plain_copies(
     """
     of_part = {} if part is None else {"part": part}
     return {name: {layout: published(name), **of_part} for name, _ in module.named_parameters()}
+
+
+def freeze_command(
+    argv: Sequence[str], topic: str, summary: str, names: Sequence[str], freeze: Callable[[str, Path], Agreement]
+) -> int:
+    """``python -m export TOPIC [NAME …] [-o FOLDER]``: freeze some or all networks of a topic."""
+    parser = argparse.ArgumentParser(prog=f"python -m export {topic}", description=summary)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(names)}; default: all")
+    parser.add_argument("-o", "--output", type=Path, default=SHIPPED, help="folder that takes the bundles")
+    arguments = parser.parse_args(argv)
+    unknown = [name for name in arguments.names if name not in names]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    for name in arguments.names or names:
+        print(f"{name}\n{freeze(name, arguments.output / name).summary()}")
+    return 0
 
 
 def with_checkpoints(

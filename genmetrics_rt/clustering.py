@@ -33,6 +33,23 @@ def kmeans(values: NDArray[Any], num_clusters: int, rng: np.random.Generator) ->
     return labels
 
 
+def tightest_kmeans(values: NDArray[Any], num_clusters: int, seed: int, *, num_runs: int = 5) -> NDArray[np.intp]:
+    """(N,) labels of the tightest of several clusterings, run i with ``default_rng([seed, i])``: that with the smallest
+    sum of squared distances to its centres.
+    """
+    best, least = np.zeros(len(values), np.intp), np.inf
+    squares = float(np.einsum("ij,ij->", values, values, dtype=np.float64))
+    for run in range(num_runs):
+        labels = kmeans(values, num_clusters, np.random.default_rng([seed, run]))
+        sums = np.zeros((num_clusters, values.shape[1]))
+        np.add.at(sums, labels, values)
+        counts = np.maximum(np.bincount(labels, minlength=num_clusters), 1)
+        inertia = squares - float((np.square(sums).sum(axis=1) / counts).sum())
+        if inertia < least:
+            best, least = labels, inertia
+    return best
+
+
 def _spread_centres(rows: FloatArray, norms: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
     """k-means++: each next centre is a row, drawn in proportion to its squared distance from those there are."""
     chosen = [int(rng.integers(len(rows)))]

@@ -31,7 +31,7 @@ from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.decode import decode, rules_in_force
 from genmetrics_rt.errors import DamagedBundle, InputError, NonFiniteFeatures, UnreadableInput
-from genmetrics_rt.features import FeatureCollector
+from genmetrics_rt.features import Collector
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.manifest import Manifest, Protocol
 from genmetrics_rt.report import ExtractorSummary, SkippedImage
@@ -272,7 +272,7 @@ class FeatureExtractor:
     def extract(
         self,
         source: ImageSource | TextSource,
-        collector: FeatureCollector,
+        collector: Collector,
         *,
         positions: Sequence[int] | None = None,
         cache: FeatureCache | None = None,

@@ -7,6 +7,7 @@ neighbours and kernels; at most `MAX_KEPT` of them are kept, as a seeded uniform
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,20 @@ class Features:
         return Features(values, index, self.num_images, all_statistics=self.spatial)
 
 
+class Collector(Protocol):
+    """Takes blocks of features in order, as `FeatureCollector.update` does."""
+
+    def update(
+        self,
+        values: NDArray[np.floating],
+        logits: FeatureArray | None = None,
+        index: NDArray[np.int64] | None = None,
+        *,
+        spatial: FeatureArray | None = None,
+        what: str = "features",
+    ) -> None: ...
+
+
 class FeatureCollector:
     """Takes blocks of features in order and ends as `Features`. Mergeable; bounded memory. Not locked: the owner is."""
 
@@ -105,7 +120,7 @@ class FeatureCollector:
         if index is None:
             index = np.arange(self._next_index, self._next_index + len(values), dtype=np.int64)
         self._next_index = max(self._next_index, int(index[-1]) + 1)
-        self._append(values, logits, index, _priority(index, self._seed), spatial)
+        self._append(values, logits, index, row_priorities(index, self._seed), spatial)
         self.num_images += len(values)
         if spatial is not None:
             self._spatial.update(spatial)
@@ -209,7 +224,7 @@ class FeatureCollector:
         self._kept = len(kept)
 
 
-def _priority(index: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+def row_priorities(index: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """A hash of position and seed (splitmix64): sampling by its smallest values is uniform and needs no memory."""
     with np.errstate(over="ignore"):
         z = index.astype(np.uint64) + np.uint64(seed % 2**63) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)

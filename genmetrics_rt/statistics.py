@@ -115,6 +115,31 @@ class StatisticsAccumulator:
         left._moment -= np.outer(delta * (left.num_images * other.num_images / self.num_images), delta)
         return left
 
+    def state(self) -> tuple[FloatArray, FloatArray]:
+        """Mean (D,) and the upper triangle of the second moment, row by row (D(D + 1)/2,): what `from_state` takes."""
+        if self._mean is None or self._moment is None:
+            raise TooFewImages("Statistics of no image have no state. Add images first.")
+        return self._mean, np.concatenate([row[place:] for place, row in enumerate(self._moment)])
+
+    @classmethod
+    def from_state(cls, num_images: int, mean: FloatArray, triangle: FloatArray) -> StatisticsAccumulator:
+        """What `state` gave, as an accumulator again. Raises `InputError` where the sizes do not belong together."""
+        size = len(mean)
+        if num_images < 1 or triangle.shape != (size * (size + 1) // 2,):
+            raise InputError(
+                f"{triangle.size:,} second moments of {num_images:,} images do not belong to a mean of {size} features. "
+                "The file that holds them is damaged: make it again."
+            )
+        accumulator = cls()
+        accumulator.num_images, accumulator._mean = num_images, np.array(mean, np.float64)
+        accumulator._moment = np.empty((size, size))
+        start = 0
+        for row in range(size):
+            stop = start + size - row
+            accumulator._moment[row, row:] = accumulator._moment[row:, row] = triangle[start:stop]
+            start = stop
+        return accumulator
+
     def _add(self, count: int, mean: FloatArray, moment: FloatArray) -> None:
         if self._mean is None or self._moment is None:
             self.num_images, self._mean, self._moment = count, mean.copy(), moment

@@ -271,3 +271,24 @@ def test_a_loop_over_data_has_no_pt2_form_and_nothing_is_written(tmp_path, capsy
 def test_the_workshop_knows_the_code_of_every_shipped_bundle():
     shipped = {name for name in list_bundles() if not load_bundle(name).is_weight_free}
     assert set(BLUEPRINTS) == shipped
+
+
+def test_packing_keeps_every_number_and_halves_what_float16_holds_exactly():
+    from onnx import TensorProto, helper, numpy_helper
+
+    from export.half import packed
+
+    stream = np.random.RandomState(0)
+    exact = stream.standard_normal((16, 16)).astype(np.float16).astype(np.float32)
+    inexact = stream.standard_normal((16, 16)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "exact"], ["y"]), helper.make_node("MatMul", ["y", "inexact"], ["z"])]
+    x, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 16]) for name in "xz")
+    tensors = [numpy_helper.from_array(values, name) for name, values in (("exact", exact), ("inexact", inexact))]
+    model = helper.make_model(helper.make_graph(nodes, "two", [x], [z], tensors))
+    small = packed(model)
+    onnx.checker.check_model(small, full_check=True)
+    kinds = {tensor.name: tensor.data_type for tensor in small.graph.initializer}
+    assert kinds == {"exact_half": TensorProto.FLOAT16, "inexact": TensorProto.FLOAT}
+    inputs = {"x": stream.standard_normal((3, 16)).astype(np.float32)}
+    before, after = (onnx.reference.ReferenceEvaluator(graph).run(None, inputs)[0] for graph in (model, small))
+    np.testing.assert_array_equal(before, after)

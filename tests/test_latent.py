@@ -80,6 +80,16 @@ def test_a_single_edge_is_found_where_it_is() -> None:
     assert smoothness_finding(even) is None
 
 
+def test_few_paths_at_once_are_the_same_paths() -> None:
+    paths = draw_paths(normal(3), 30, num_classes=2)
+    whole, parts = (
+        measure_smoothness(lambda z, y: np.tanh(z) + y[:, None], quadratic, paths, at_once=count) for count in (64, 7)
+    )
+    assert (whole.distances == parts.distances).all()
+    assert (whole.jumps == parts.jumps).all()
+    assert (whole.places == parts.places).all()
+
+
 def test_one_picture_for_all_latents_is_not_rough() -> None:
     found = measure_smoothness(lambda z, _: np.ones((len(z), 4)), quadratic, draw_paths(normal(3), 20))
     assert (found.worst_jump, found.worst_share, found.num_jumping) == (0, 0, 0)

@@ -70,7 +70,7 @@ def test_rows_without_length_are_no_reason_to_fail() -> None:
 def test_components_hold_the_share_of_the_variance_that_is_asked_for() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(400, 3)) * [3, 2, 0.1]
-    rows = np.concatenate([rows + [9, 0, 0], rows - [9, 0, 0]])
+    rows = np.concatenate([rows + np.array([9, 0, 0]), rows - np.array([9, 0, 0])])
     assert gm.mauve(rows, rows, explained_variance=0.5).num_components == 1
     assert gm.mauve(rows, rows, explained_variance=1.0).num_components == 3
 

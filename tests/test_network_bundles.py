@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,24 @@ torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     networks = pytest.importorskip("tests.networks")  # needs torchvision
+
+
+def test_the_workshop_can_prove_every_network_without_weights_again() -> None:
+    registry = pytest.importorskip("export.registry")
+    weight_free = {
+        path.parent.name for path in SHIPPED.glob("*/manifest.json") if shipped(path.parent.name).is_weight_free
+    }
+    assert set(registry.WEIGHTLESS) == weight_free
+
+
+def test_a_bundle_is_proven_again_by_the_name_in_its_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from export.__main__ import main
+
+    shutil.copytree(SHIPPED / "dinov2-vits14", tmp_path / "elsewhere")
+    assert main(["verify", str(tmp_path / "elsewhere")]) == 0
+    assert "all forms agree" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["dinov2-vits14", "clip-vit-b-32", "inception-torchvision"])

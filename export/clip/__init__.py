@@ -6,7 +6,6 @@ TorchScript archives in half precision that hold the text tower too; only the vi
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,15 @@ from export.clip.network import VisualTower
 from export.probes import standardised_pictures
 from export.scaling import AS_PILLOW_READS, CLIP, standardised
 from export.verify import Agreement
-from export.weightless import Step, freeze_weightless, plain_copies, verify_weightless, with_checkpoints
-from genmetrics_rt.bundle import SHIPPED
-from genmetrics_rt.manifest import TensorSpec
+from export.weightless import (
+    Step,
+    freeze_command,
+    freeze_weightless,
+    plain_copies,
+    verify_weightless,
+    with_checkpoints,
+)
+from genmetrics_rt.manifest import TensorSpec, read_manifest
 
 _RESIZED_BY_PILLOW = {"resize": "pillow-bicubic", "rounding": "uint8"}
 _CLEAN_FID = {
@@ -83,21 +88,16 @@ PUBLISHER = "https://openaipublic.azureedge.net/clip/models/"
 
 def main(argv: Sequence[str]) -> int:
     """Freeze the visual towers of CLIP."""
-    parser = argparse.ArgumentParser(prog="python -m export clip", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(TOWERS)}; default: all")
-    parser.add_argument("-o", "--output", type=Path, default=SHIPPED, help="folder that takes the bundles")
-    arguments = parser.parse_args(argv)
-    unknown = set(arguments.names) - set(TOWERS)
-    if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    for name in arguments.names or TOWERS:
-        print(f"{name}\n{_with_nobodys_weights(name, freeze_weightless, arguments.output / name).summary()}")
-    return 0
+
+    def freeze(name: str, folder: Path) -> Agreement:
+        return _with_nobodys_weights(name, freeze_weightless, folder)
+
+    return freeze_command(argv, "clip", str(main.__doc__), tuple(TOWERS), freeze)
 
 
 def verify(folder: Path) -> Agreement:
     """Fill the weight-free bundle in ``folder`` with weights of nobody and measure that its forms agree."""
-    return _with_nobodys_weights(folder.name, verify_weightless, folder)
+    return _with_nobodys_weights(read_manifest(folder / "manifest.json").name, verify_weightless, folder)
 
 
 def _with_nobodys_weights(name: str, step: Step, folder: Path) -> Agreement:

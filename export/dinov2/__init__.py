@@ -5,7 +5,6 @@ Features for FD-DINOv2 (Stein et al. 2023, EDM2) and its relatives, by the prepr
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,15 @@ from export.dinov2.network import SIDE, DINOv2
 from export.probes import standardised_pictures
 from export.scaling import AS_PILLOW_READS, IMAGENET, standardised
 from export.verify import Agreement
-from export.weightless import Step, freeze_weightless, plain_copies, verify_weightless, with_checkpoints
-from genmetrics_rt.bundle import SHIPPED
-from genmetrics_rt.manifest import TensorSpec
+from export.weightless import (
+    Step,
+    freeze_command,
+    freeze_weightless,
+    plain_copies,
+    verify_weightless,
+    with_checkpoints,
+)
+from genmetrics_rt.manifest import TensorSpec, read_manifest
 
 
 @dataclass(frozen=True)
@@ -90,21 +95,16 @@ PROTOCOLS = {name: {**_SHARED, **entry} for name, entry in PROTOCOLS.items()}
 
 def main(argv: Sequence[str]) -> int:
     """Freeze DINOv2's transformers."""
-    parser = argparse.ArgumentParser(prog="python -m export dinov2", description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(SIZES)}; default: all")
-    parser.add_argument("-o", "--output", type=Path, default=SHIPPED, help="folder that takes the bundles")
-    arguments = parser.parse_args(argv)
-    unknown = set(arguments.names) - set(SIZES)
-    if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    for name in arguments.names or SIZES:
-        print(f"{name}\n{_with_nobodys_weights(name, freeze_weightless, arguments.output / name).summary()}")
-    return 0
+
+    def freeze(name: str, folder: Path) -> Agreement:
+        return _with_nobodys_weights(name, freeze_weightless, folder)
+
+    return freeze_command(argv, "dinov2", str(main.__doc__), tuple(SIZES), freeze)
 
 
 def verify(folder: Path) -> Agreement:
     """Fill the weight-free bundle in ``folder`` with weights of nobody and measure that its forms agree."""
-    return _with_nobodys_weights(folder.name, verify_weightless, folder)
+    return _with_nobodys_weights(read_manifest(folder / "manifest.json").name, verify_weightless, folder)
 
 
 def _with_nobodys_weights(name: str, step: Step, folder: Path) -> Agreement:

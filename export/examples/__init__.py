@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
     from export.examples.data import load_digits, load_images  # here: --help needs no torch
     from export.examples.record import readme, with_families
+    from export.examples.sentences import with_sentences
     from export.examples.train import run, takes_families, train_families
 
     data = load_images(arguments.data) if arguments.data else load_digits()
@@ -56,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
     if takes_families(data):
         train_families(data, output, effort=arguments.effort)
         text = with_families(text, data, output, " ".join([COMMAND, "--families-only", *effort]))
+    text = with_sentences(text)
     record.write_text(text, encoding="utf-8")
     print(text)
     return 0

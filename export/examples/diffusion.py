@@ -2,9 +2,9 @@
 
 Training adds noise to pictures x in [-1, 1], √a(t) x + √(1 − a(t)) ε with a(t) falling from 1 to 0 along a cosine
 (Nichol and Dhariwal 2021), and the network learns v = √a ε − √(1 − a) x (Salimans and Ho 2022), from which follow both
-x and ε. Times are drawn from a logit-normal distribution (Esser et al. 2024), most of them in the middle, where it is
-decided which digit it will be. Sampling starts from the latent at t near 1 and goes down in `NETWORK_CALLS` equal steps, each of which asks
-the network once. DDIM adds no noise on the way, so the latent decides the picture.
+x and ε. Times are drawn from a logit-normal distribution (Esser et al. 2024): most in the middle, where it is decided
+which digit it will be. Sampling starts from the latent at t near 1 and goes down in `NETWORK_CALLS` equal steps, each
+of which asks the network once. DDIM adds no noise on the way, so the latent decides the picture.
 """
 
 from __future__ import annotations

@@ -157,8 +157,8 @@ def with_families(text: str, data: ExampleData, output: Path, command: str) -> s
         f"{SHIPPED_SEED}.",
         _bundle_list(data, bundles),
         _families(data, families),
-        f"`{data.name}-cvae` draws the class that it is told in {obedience(bundles, data.name):.1%} of 1,000 samples, by "
-        f"`{data.name}-classifier`.",
+        f"`{data.name}-cvae` draws the class that it is told in {obedience(bundles, data.name):.1%} of 1,000 samples, "
+        f"by `{data.name}-classifier`.",
         *_bounds(data, bounds),
     ]
     return "\n\n".join(parts) + "\n"

@@ -1,6 +1,6 @@
 """The example texts: sentences from the documentation strings of Python's standard library, by topic.
 
-    python3.12 -m export.examples.sentences
+    python3.12 export/examples/sentences.py
 
 Documentation strings are prose that people wrote, under the PSF licence, and every module has its subject. Only whole
 sentences without code, markup or names of variables are taken, each once. Half of each topic becomes the reference, the
@@ -27,8 +27,12 @@ TOPICS = {
     "tasks and threads": ("asyncio", "threading", "multiprocessing", "concurrent", "queue", "sched"),
     "numbers": ("_pydecimal", "statistics", "random", "fractions", "numbers", "colorsys", "heapq", "bisect"),
     "tests and debugging": ("unittest", "pdb", "bdb", "doctest", "traceback", "trace", "cProfile"),
-    "web and network": ("http", "urllib", "xmlrpc", "ftplib", "socketserver", "wsgiref", "telnetlib", "socket", "ipaddress", "ssl"),
-    "files and archives": ("tarfile", "zipfile", "shutil", "pathlib", "tempfile", "os", "bz2", "gzip", "lzma", "fileinput", "_pyio"),
+    "web and network": (
+        "http", "urllib", "xmlrpc", "ftplib", "socketserver", "wsgiref", "telnetlib", "socket", "ipaddress", "ssl",
+    ),
+    "files and archives": (
+        "tarfile", "zipfile", "shutil", "pathlib", "tempfile", "os", "bz2", "gzip", "lzma", "fileinput", "_pyio",
+    ),
     "logging": ("logging",),
 }  # fmt: skip
 _MARKUP = re.compile(r">>>|^\s*[-*=~+|]|::|^ {2,}", re.MULTILINE)
@@ -36,8 +40,29 @@ _PROSE = re.compile(r"[A-Z][A-Za-z0-9 ,;:'\-]*\.")
 _CODE = re.compile(r"\b[A-Za-z]+[A-Z][a-z]*\b|[a-z]\.[a-z]|\d{4,}")
 
 
+SECTION = f"""
+# Example: sentences
+
+Written by `python3.12 export/examples/sentences.py` (CPython 3.12.1).
+
+**Data.** {len(TOPICS) * PER_TOPIC:,} English sentences from the documentation strings of Python's standard library,
+{PER_TOPIC} for each of {len(TOPICS)} topics: {", ".join(TOPICS)}. Licence: Python Software Foundation License Version 2
+(copyright © 2001 Python Software Foundation; all rights reserved). Only whole sentences without code or markup were
+taken, unchanged, each once.
+
+| file | what |
+|---|---|
+| `sentences.jsonl` | `text`, `topic`, `part`: "reference" is behind the name `sentences`, "other" a perfect model's |
+"""
+
+
+def with_sentences(record: str) -> str:
+    """The README of the examples with the section on the sentences at its end."""
+    return record.split(SECTION.lstrip().split("\n", 1)[0])[0].rstrip() + "\n" + SECTION
+
+
 def main() -> None:
-    """Write ``sentences.jsonl``: text, topic, and whether it belongs to the reference."""
+    """Write ``sentences.jsonl``: text, topic, and whether it belongs to the reference; and say so in the README."""
     stream = random.Random(0)
     records: list[dict[str, str]] = []
     for topic, modules in TOPICS.items():
@@ -48,6 +73,8 @@ def main() -> None:
     stream.shuffle(records)
     lines = (json.dumps(record, ensure_ascii=False) for record in records)
     OUTPUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    readme = OUTPUT.with_name("README.md")
+    readme.write_text(with_sentences(readme.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"{OUTPUT}: {len(records):,} sentences")
 
 

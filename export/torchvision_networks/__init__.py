@@ -6,7 +6,6 @@ that of BigGAN-PyTorch, FID_IS_infinity and torcheval: another training than FID
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,15 @@ from export.torchvision_networks.network import (
     folded,
 )
 from export.verify import Agreement
-from export.weightless import Step, freeze_weightless, plain_copies, verify_weightless, with_checkpoints
-from genmetrics_rt.bundle import SHIPPED
-from genmetrics_rt.manifest import TensorSpec
+from export.weightless import (
+    Step,
+    freeze_command,
+    freeze_weightless,
+    plain_copies,
+    verify_weightless,
+    with_checkpoints,
+)
+from genmetrics_rt.manifest import TensorSpec, read_manifest
 
 COMMAND = "python -m export torchvision_networks"
 PUBLISHER = "https://download.pytorch.org/models/"
@@ -72,21 +77,16 @@ NAMES = ("inception-torchvision", "vgg16")
 
 def main(argv: Sequence[str]) -> int:
     """Freeze torchvision's Inception v3 and VGG16."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}; default: all")
-    parser.add_argument("-o", "--output", type=Path, default=SHIPPED, help="folder that takes the bundles")
-    arguments = parser.parse_args(argv)
-    unknown = set(arguments.names) - set(NAMES)
-    if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    for name in arguments.names or NAMES:
-        print(f"{name}\n{_with_nobodys_weights(name, freeze_weightless, arguments.output / name).summary()}")
-    return 0
+
+    def freeze(name: str, folder: Path) -> Agreement:
+        return _with_nobodys_weights(name, freeze_weightless, folder)
+
+    return freeze_command(argv, "torchvision_networks", str(main.__doc__), NAMES, freeze)
 
 
 def verify(folder: Path) -> Agreement:
     """Fill the weight-free bundle in ``folder`` with weights of nobody and measure that its forms agree."""
-    return _with_nobodys_weights(folder.name, verify_weightless, folder)
+    return _with_nobodys_weights(read_manifest(folder / "manifest.json").name, verify_weightless, folder)
 
 
 def _with_nobodys_weights(name: str, step: Step, folder: Path) -> Agreement:

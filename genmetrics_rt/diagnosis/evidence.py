@@ -11,7 +11,7 @@ import numpy as np
 
 from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.calibration.floor import Floor
-from genmetrics_rt.clustering import kmeans
+from genmetrics_rt.clustering import kmeans, tightest_kmeans
 from genmetrics_rt.diagnosis.text_traits import TextTraits
 from genmetrics_rt.diagnosis.traits import MIN_TRAITS, Traits, alike_in_size
 from genmetrics_rt.distances import IntArray, PointSet, first_equal, squared_radii
@@ -29,6 +29,7 @@ from genmetrics_rt.training_log import TrainingLog
 MAX_ROWS = 5_000  # a side, for what only a diagnosis measures
 MIN_ROWS = 40  # a side, below which nothing is said of clusters or copies
 _ROWS_PER_CLUSTER = 10  # of the half of the reference that is clustered
+_TEXTS_PER_CLUSTER = 32  # topics are not as well apart as kinds of images: fewer and tighter clusters find more
 _MAX_CLUSTERS = 20
 _LEVEL = 0.01  # of Holm's test over all clusters
 _EXAMPLES = 3  # pictures, or pairs of them, of each kind
@@ -209,9 +210,13 @@ class Evidence:
         rng = np.random.default_rng(self.comparison.seed)
         dealt = rng.permutation(len(reference.values))[: 2 * MAX_ROWS]
         shaping, counted = dealt[: len(dealt) // 2], dealt[len(dealt) // 2 :]
-        count = min(_MAX_CLUSTERS, max(2, len(shaping) // _ROWS_PER_CLUSTER))
+        per_cluster = _TEXTS_PER_CLUSTER if self.of_texts else _ROWS_PER_CLUSTER
+        count = min(_MAX_CLUSTERS, max(2, len(shaping) // per_cluster))
         rows = reference.values[shaping].astype(np.float64)
-        labels = kmeans(rows, count, rng)
+        if self.of_texts:
+            labels = tightest_kmeans(rows, count, self.comparison.seed)
+        else:
+            labels = kmeans(rows, count, rng)
         centres = np.stack([rows[labels == label].mean(axis=0) for label in np.unique(labels)])
         of_reference = _nearest_centre(reference.values[counted], centres)
         of_generated = _nearest_centre(generated.values, centres)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FloatArray, as_features
-from genmetrics_rt.clustering import kmeans
-from genmetrics_rt.distances import IntArray
+from genmetrics_rt.clustering import tightest_kmeans
 from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
 
 ROWS_PER_BUCKET = 10  # of the smaller side, where the number of buckets follows from the number of rows
@@ -98,7 +97,7 @@ def mauve(
             "Add images."
         )
     points = _principal_components(np.concatenate([g, r]).astype(np.float64), explained_variance)
-    labels = _tightest(points, buckets, num_runs, seed)
+    labels = tightest_kmeans(points, buckets, seed, num_runs=num_runs)
     sides = labels[: len(g)], labels[len(g) :]
     found = mauve_from_counts(
         *(np.bincount(side, minlength=buckets) for side in sides), scaling=scaling, num_points=num_points
@@ -180,21 +179,6 @@ def _principal_components(rows: FloatArray, explained_variance: float) -> NDArra
     kept = int(np.searchsorted(np.cumsum(variances) / total, explained_variance - 1e-12)) + 1
     kept_axes: FloatArray = axes[:, :kept]
     return (rows @ kept_axes).astype(np.float32)
-
-
-def _tightest(points: NDArray[np.float32], num_buckets: int, num_runs: int, seed: int) -> IntArray:
-    """(N,) buckets of the clustering with the smallest sum of squared distances to its centres."""
-    best, least = np.zeros(len(points), np.intp), np.inf
-    squares = float(np.einsum("ij,ij->", points, points, dtype=np.float64))
-    for run in range(num_runs):
-        labels = kmeans(points, num_buckets, np.random.default_rng([seed, run]))
-        sums = np.zeros((num_buckets, points.shape[1]))
-        np.add.at(sums, labels, points)
-        counts = np.maximum(np.bincount(labels, minlength=num_buckets), 1)
-        inertia = squares - float((np.square(sums).sum(axis=1) / counts).sum())
-        if inertia < least:
-            best, least = labels, inertia
-    return best
 
 
 def _shares(counts: FloatArray) -> FloatArray:

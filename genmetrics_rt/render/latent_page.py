@@ -12,7 +12,17 @@ from genmetrics_rt.render.figures import drawing_figure
 from genmetrics_rt.render.html import page
 from genmetrics_rt.render.markup import code, definitions, details, escape, name, section, table
 from genmetrics_rt.render.names import prose, shorten, visible
-from genmetrics_rt.render.numbers import Formatter, count, counted, duration, memory, number, plain_number, setting
+from genmetrics_rt.render.numbers import (
+    Formatter,
+    count,
+    counted,
+    duration,
+    memory,
+    number,
+    plain_number,
+    setting,
+    share,
+)
 from genmetrics_rt.render.pictures import PICTURE_BYTES
 from genmetrics_rt.render.sampling import generator_lines
 from genmetrics_rt.render.text import NARROWEST, labelled, row
@@ -55,7 +65,7 @@ def render_latent_text(report: LatentReport, width: int = 100) -> str:
         text = f"{prose(entry.claim)} {prose(entry.evidence)} {prose(entry.advice)}"
         found += labelled(words.SEVERITIES[words.severity(entry)], text, width)
     numbers: list[str] = []
-    for term, value in [*_numbers(report, plain_number), *_factor_rows(report.disentanglement, plain_number)]:
+    for term, value in [*_numbers(report, plain_number), *_factor_rows(report.disentanglement)]:
         numbers += row((term, value), (28, width - 30))
     foot: list[str] = []
     for note in report.path_length.notes:
@@ -76,7 +86,7 @@ def _numbers(report: LatentReport, write: Formatter) -> list[tuple[str, str]]:
         ("percentiles of the paths", beside),
         (
             "largest of 16 steps" if smooth.steps == 16 else f"largest of {smooth.steps} steps",
-            f"{write(100 * smooth.median_share)} % of a path's distance (median), {write(100 * smooth.worst_share)} % "
+            f"{share(smooth.median_share)} of a path's distance (median), {share(smooth.worst_share)} "
             f"on the worst of {counted(smooth.num_paths, 'path')}",
         ),
         (
@@ -97,22 +107,22 @@ def _how(report: LatentReport) -> str:
     return ", ".join(parts)
 
 
-def _factor_rows(found: Disentanglement | None, write: Formatter) -> list[tuple[str, str]]:
+def _factor_rows(found: Disentanglement | None) -> list[tuple[str, str]]:
     if found is None:
         return []
     low, high = found.interval
     rows = [
         (
             "variation predictability",
-            f"{write(100 * found.score)} % (95 % interval {write(100 * low)} % to {write(100 * high)} %; guessing gets "
-            f"{write(100 * found.chance)} %): how often the factor that changed is told from the change, on "
+            f"{share(found.score)} (95 % interval {share(low)} to {share(high)}; guessing gets "
+            f"{share(found.chance)}): how often the factor that changed is told from the change, on "
             f"{prose(found.features)} features, after {found.num_training_pairs // len(found.factors)} examples each",
         )
     ]
     rows += [
         (
             f"  {shorten(prose(factor.name), 24)}",
-            f"told {write(100 * factor.recognised)} % of the time; moves a picture {write(100 * factor.effect)} % as "
+            f"told {share(factor.recognised)} of the time; moves a picture {share(factor.effect)} as "
             "far as unrelated pictures lie apart",
         )
         for factor in found.factors
@@ -206,7 +216,7 @@ def _factors(report: LatentReport) -> str:
     found = report.disentanglement
     if found is None:
         return ""
-    rows = [(term.strip(), escape(value)) for term, value in _factor_rows(found, number)]
+    rows = [(term.strip(), escape(value)) for term, value in _factor_rows(found)]
     names = [factor.name for factor in found.factors]
     cells = [
         (names[index], *(f"{100 * share:.0f} %" for share in line))
