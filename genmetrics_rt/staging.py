@@ -22,7 +22,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-AT_ONCE = 2  # runs under way: one computes, the next is copied. Each keeps one set of inputs here and on the device
+# Runs under way: one computes while the next are gathered and copied, which in half precision takes about as long.
+# Each keeps one set of inputs here and on the device.
+AT_ONCE = 3
 # Bytes of the inputs of a run. Below, copying costs nothing worth saving; above, it is too much memory to lock.
 LEAST, MOST = 1 << 20, 1 << 29
 

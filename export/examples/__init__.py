@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--data needs -o DIR: only the digits ship in the package")
 
     from export.examples.data import load_digits, load_images  # here: --help needs no torch
-    from export.examples.record import readme, with_families
+    from export.examples.record import readme, with_families, with_other_examples
     from export.examples.sentences import with_sentences
     from export.examples.train import run, takes_families, train_families
 
@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
         evidence = run(data, num_seeds=arguments.seeds, output=output, effort=arguments.effort)
         options = [f"--data {arguments.data.name}"] if arguments.data else []
         text = readme(evidence, " ".join([COMMAND, *options, f"--seeds {arguments.seeds}", *effort]))
+        text = with_other_examples(text, record.read_text(encoding="utf-8") if record.is_file() else "")
     if takes_families(data):
         train_families(data, output, effort=arguments.effort)
         text = with_families(text, data, output, " ".join([COMMAND, "--families-only", *effort]))

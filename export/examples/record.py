@@ -133,6 +133,7 @@ def _nearness(evidence: Evidence) -> str:
 
 
 FAMILIES_HEADING = "## The families side by side"
+OTHER_HEADING = "\n# Example: "  # what other examples have written behind
 ABOUT = {
     "vae": f"dense VAE, latent {vae.LATENT_DIM}",
     "gan": f"dense non-saturating GAN, latent {gan.LATENT_DIM}",
@@ -161,7 +162,13 @@ def with_families(text: str, data: ExampleData, output: Path, command: str) -> s
         f"by `{data.name}-classifier`.",
         *_bounds(data, bounds),
     ]
-    return "\n\n".join(parts) + "\n"
+    return with_other_examples("\n\n".join(parts) + "\n", text)
+
+
+def with_other_examples(text: str, old: str) -> str:
+    """``text``, and behind it what the record ``old`` holds of other examples."""
+    _, heading, rest = old.partition(OTHER_HEADING)
+    return text + heading + rest
 
 
 def _bundle_list(data: ExampleData, bundles: Path) -> str:

@@ -1,6 +1,8 @@
 """The FID network on a CUDA device: images/s at every precision, beside torch-fidelity, and what it does to the scores.
 
-    python -m tests.benchmarks.gpu [IMAGES]        (default 1,024 a side; about four minutes on one H100 or H200)
+    python -m tests.benchmarks.gpu [IMAGES [PART …]]      (1,024 a side, all parts: about four minutes on one H200)
+
+Parts: rates, jobs, and those of `gpu_limits`.
 
 Needs onnxruntime-gpu, torch with CUDA, torchvision and torch-fidelity. The weights are of nobody (`tests.inception`);
 the peer gets the same checkpoint. Images wait in memory as its input wants them, and features come back as NumPy
@@ -24,7 +26,9 @@ import torch
 
 import genmetrics_rt as gm
 from genmetrics_rt.assembly import assemble
+from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import import_onnxruntime, silence_onnxruntime
+from genmetrics_rt.images import open_images
 from genmetrics_rt.threads import available_threads
 from tests.benchmarks import gpu_limits
 from tests.benchmarks.flops import gigaflops_per_image
@@ -36,7 +40,7 @@ DEVICE = os.environ.get("GENMETRICS_BENCH_DEVICE", "cuda")  # "cpu" tries the sc
 RUNS = [("onnx", "fp32"), ("onnx", "tf32"), ("onnx", "fp16"), ("torchscript", "fp32"), ("torchscript", "fp16")]
 
 
-def main(count: int) -> None:
+def main(count: int, *parts: str) -> None:
     warnings.simplefilter("ignore")
     silence_onnxruntime()
     started = time.perf_counter()
@@ -47,44 +51,53 @@ def main(count: int) -> None:
         checkpoint = write_checkpoint(Path(folder) / "weights.pth")
         bundle = assemble(gm.load_bundle("inception-fid"), checkpoint, unverified=True, name="random-weights")
         sides = _prepared(bundle, count)
-        truth = [gm.FeatureExtractor(bundle, device="cpu").run(side[:CHECKED])[0] for side in sides]
-        whole: list[np.ndarray] = []  # features of both sides by onnx in fp32, which the others are compared with
         print(f"prepared after {time.perf_counter() - started:.0f} s\n")
 
-        print(
-            "| network | batch | images/s | one by one | kernels alone | TFLOP/s | feature error | FID | its change | "
-            "KID change | IS change |"
-        )
-        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-        for backend, precision in RUNS:
-            if precision == "tf32" and DEVICE == "cpu":
+        known: dict[str, Callable] = {
+            "rates": lambda: _rates(bundle, checkpoint, sides),
+            "jobs": lambda: _jobs(bundle, checkpoint, Path(folder), count),
+            **{part.__name__: lambda part=part: part(bundle, sides[0]) for part in gpu_limits.PARTS},
+        }
+        for name, part in known.items():
+            if parts and name not in parts:
                 continue
-            with _reporting(f"{backend} {precision}"):
-                network = gm.FeatureExtractor(bundle, backend=backend, device=DEVICE, precision=precision)
-                features, logits, rate = _timed(network.run, sides)
-                whole = whole or [*features, logits]
-                limits = gpu_limits.beside(network, sides[0][: 4 * gpu_limits.BATCH])
-                name = f"ours, {backend}, {precision}"
-                _row(name, network.batch_size, rate, features, logits, truth, whole, limits)
-                if backend == "onnx" and precision != "tf32":
-                    smaller = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision, batch_size=32)
-                    features, logits, rate = _timed(smaller.run, sides)
-                    _row(name, 32, rate, features, logits, truth, whole)
-                del network
-        for tf32, batch_size in ((True, 64), (True, 128), (False, 64)):
-            with _reporting("torch-fidelity"):
-                torch.backends.cudnn.allow_tf32 = tf32
-                features, logits, rate = _timed(_peer(checkpoint, batch_size), sides)
-                name = f"torch-fidelity, {'as it comes (TF32 convolutions)' if tf32 else 'TF32 switched off'}"
-                _row(name, batch_size, rate, features, logits, truth, whole)
-        torch.backends.cudnn.allow_tf32 = False
-        parts: dict[str, Callable] = {"jobs": lambda: _jobs(bundle, checkpoint, Path(folder), count)}
-        parts |= {part.__name__: lambda part=part: part(bundle, sides[0]) for part in gpu_limits.PARTS}
-        for name, part in parts.items():
             print(f"\n{name}, after {time.perf_counter() - started:.0f} s\n", flush=True)
             with _reporting(name):
                 part()
         print(f"\nall in {time.perf_counter() - started:.0f} s")
+
+
+def _rates(bundle: gm.Bundle, checkpoint: Path, sides: list[np.ndarray]) -> None:
+    """Every precision beside the peer: rates, errors and what becomes of the scores."""
+    truth = [gm.FeatureExtractor(bundle, device="cpu").run(side[:CHECKED])[0] for side in sides]
+    whole: list[np.ndarray] = []  # features of both sides by onnx in fp32, which the others are compared with
+    print(
+        "| network | batch | images/s | one by one | kernels alone | TFLOP/s | feature error | FID | its change | "
+        "KID change | IS change |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for backend, precision in RUNS:
+        if precision == "tf32" and DEVICE == "cpu":
+            continue
+        with _reporting(f"{backend} {precision}"):
+            network = gm.FeatureExtractor(bundle, backend=backend, device=DEVICE, precision=precision)
+            features, logits, rate = _timed(network.run, sides)
+            whole = whole or [*features, logits]
+            limits = gpu_limits.beside(network, sides[0][: 4 * gpu_limits.BATCH])
+            name = f"ours, {backend}, {precision}"
+            _row(name, network.batch_size, rate, features, logits, truth, whole, limits)
+            if backend == "onnx" and precision != "tf32":
+                smaller = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision, batch_size=32)
+                features, logits, rate = _timed(smaller.run, sides)
+                _row(name, 32, rate, features, logits, truth, whole)
+            del network
+    for tf32, batch_size in ((True, 64), (True, 128), (False, 64)):
+        with _reporting("torch-fidelity"):
+            torch.backends.cudnn.allow_tf32 = tf32
+            features, logits, rate = _timed(_peer(checkpoint, batch_size), sides)
+            name = f"torch-fidelity, {'as it comes (TF32 convolutions)' if tf32 else 'TF32 switched off'}"
+            _row(name, batch_size, rate, features, logits, truth, whole)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _prepared(bundle: gm.Bundle, count: int) -> list[np.ndarray]:
@@ -181,9 +194,16 @@ def _jobs(bundle: gm.Bundle, checkpoint: Path, root: Path, count: int) -> None:
         list(pool.map(lambda photo: network.prepare(photo).shape, photos))
         rate = count / (time.perf_counter() - start)
     print(f"\nresizing and scaling alone, {available_threads()} threads: {rate:.0f} images/s")
-    start = time.perf_counter()
-    gm.FeatureExtractor(bundle, device=DEVICE)
-    print(f"opening the network: {time.perf_counter() - start:.2f} s")
+    print(f"\n| a folder of {count} JPEGs of 300 px to features, images/s | one by one | overlapped |")
+    print("| --- | ---: | ---: |")
+    for precision in gpu_limits.PRECISIONS:
+        network = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision)
+        rates = []
+        for _ in range(2):  # the second pass counts
+            with gpu_limits.one_by_one(network):
+                rates = [_rate_of_files(network, root / "side0")]
+            rates.append(_rate_of_files(network, root / "side0"))
+        print(f"| {precision} | {rates[0]:.0f} | {rates[1]:.0f} |", flush=True)
     print(f"\n| two folders of {count} JPEGs of 300 px to FID | seconds | FID |\n| --- | ---: | ---: |")
     for precision in ("fp32", "tf32", "fp16"):
         if precision == "tf32" and DEVICE == "cpu":
@@ -191,7 +211,7 @@ def _jobs(bundle: gm.Bundle, checkpoint: Path, root: Path, count: int) -> None:
         start = time.perf_counter()
         report = gm.evaluate(
             root / "side0", root / "side1", extractor=bundle, metrics="fd", device=DEVICE, precision=precision,
-            cache=False,
+            cache=False, intervals=False,
         )  # fmt: skip
         print(
             f"| ours, {precision} | {time.perf_counter() - start:.2f} | {report.scores['fd'].value:.5f} |", flush=True
@@ -204,6 +224,11 @@ def _jobs(bundle: gm.Bundle, checkpoint: Path, root: Path, count: int) -> None:
     )  # fmt: skip
     seconds, value = time.perf_counter() - start, found["frechet_inception_distance"]
     print(f"| torch-fidelity, as it comes | {seconds:.2f} | {value:.5f} |", flush=True)
+
+
+def _rate_of_files(network: gm.FeatureExtractor, folder: Path) -> float:
+    done = network.extract(open_images(folder), FeatureCollector())
+    return done.computed / done.seconds
 
 
 class _reporting:
@@ -223,4 +248,4 @@ class _reporting:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1024)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1024, *sys.argv[2:])

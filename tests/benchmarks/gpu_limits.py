@@ -26,7 +26,7 @@ PRECISIONS = ["fp32", "tf32", "fp16"] if DEVICE == "cuda" else ["fp32", "fp16"]
 
 def beside(network: gm.FeatureExtractor, images: np.ndarray) -> tuple[float, float]:
     """Images/s of the same network one call at a time from ordinary memory, and with its inputs on the device."""
-    with _one_by_one(network):
+    with one_by_one(network):
         network.run(images)
         ordinary = len(images) / _best(lambda: network.run(images), 3)
     batch = images[: network.batch_size]
@@ -34,13 +34,14 @@ def beside(network: gm.FeatureExtractor, images: np.ndarray) -> tuple[float, flo
 
 
 @contextmanager
-def _one_by_one(network: gm.FeatureExtractor) -> Iterator[None]:
-    pool, staged = network._pool, getattr(network._graph, "_staged", None)
-    network._pool = network._graph._staged = None
+def one_by_one(network: gm.FeatureExtractor) -> Iterator[None]:
+    """The way without page-locked memory and with one call at a time, as on a CPU."""
+    before = network._pool, network._ahead, getattr(network._graph, "_staged", None)
+    network._pool, network._ahead, network._graph._staged = None, 0, None
     try:
         yield
     finally:
-        network._pool, network._graph._staged = pool, staged
+        network._pool, network._ahead, network._graph._staged = before
 
 
 def _on_device(network: gm.FeatureExtractor, batch: np.ndarray) -> Callable[[], None]:
@@ -183,14 +184,14 @@ def _timing(staged: Any, spent: dict[str, list[float]]) -> None:
 
 
 def variants(bundle: gm.Bundle, images: np.ndarray) -> None:
-    """Other ways to call: more at once, kernels side by side; and other options of the session, kernels alone."""
+    """Other ways to call: more at once, and without the lock that has one run compute at a time."""
     from genmetrics_rt import frozen, staging
 
     images = np.concatenate([images[: 4 * BATCH]] * 2)
     print("| ways to call, images/s | " + " | ".join(PRECISIONS) + " |\n| --- |" + " ---: |" * len(PRECISIONS))
     rates: dict[str, list[float]] = {}
     for precision in PRECISIONS:
-        for at_once in (1, 2, 3):
+        for at_once in (1, 2, 3, 4):
             staging.AT_ONCE = frozen.AT_ONCE = at_once
             network = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision, batch_size=BATCH)
             if at_once > 1:
@@ -203,36 +204,44 @@ def variants(bundle: gm.Bundle, images: np.ndarray) -> None:
                 name = f"{at_once} at once{'' if locked else ', kernels side by side'}"
                 rates.setdefault(name, []).append(rate)
             del network
-    staging.AT_ONCE = frozen.AT_ONCE = 2
+    staging.AT_ONCE = frozen.AT_ONCE = 3
     for name, found in rates.items():
         print(f"| {name} | {' | '.join(f'{rate:.0f}' for rate in found)} |", flush=True)
 
+
+def options(bundle: gm.Bundle, images: np.ndarray) -> None:
+    """Other options of the session. In brackets the largest difference of a feature from fp32 with channels first, ≠ if
+    two runs differ, and the seconds until the first answer.
+    """
     onnxruntime = import_onnxruntime()
     batch, weights = images[:BATCH], bundle.read("weights.bin")
-    print("\nIn brackets: largest difference of a feature from fp32 as shipped; ≠ where two runs differ.\n")
     print("| options of the session, kernels alone, images/s | fp32 | tf32 | fp16 |\n| --- | ---: | ---: | ---: |")
     shipped: Any = None
     for name, own in (
-        ("as shipped", {}),
+        ("channels first", {}),
         ("channels last", {"prefer_nhwc": "1"}),
-        ("exhaustive search", {"cudnn_conv_algo_search": "EXHAUSTIVE"}),
-        ("both", {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}),
+        ("first, bias in the convolution", {"fuse_conv_bias": "1"}),
+        ("last, bias in the convolution", {"prefer_nhwc": "1", "fuse_conv_bias": "1"}),
+        ("last, exhaustive search", {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}),
     ):
         cells = []
         for graph, tf32 in (("graph.onnx", "0"), ("graph.onnx", "1"), ("graph.fp16.onnx", "0")):
-            options = onnxruntime.SessionOptions()
-            options.use_deterministic_compute = True
-            options.log_severity_level = 4
-            options.add_external_initializers_from_files_in_memory(["weights.bin"], [weights], [len(weights)])
+            session_options = onnxruntime.SessionOptions()
+            session_options.use_deterministic_compute = True
+            session_options.log_severity_level = 4
+            session_options.add_external_initializers_from_files_in_memory(["weights.bin"], [weights], [len(weights)])
             given = {"device_id": 0, "use_tf32": tf32, "cudnn_conv_algo_search": "HEURISTIC", **own}
             providers = [("CUDAExecutionProvider", given)] if DEVICE == "cuda" else ["CPUExecutionProvider"]
             try:
-                session = onnxruntime.InferenceSession(bundle.read(graph), options, providers=providers)
+                start = time.perf_counter()
+                session = onnxruntime.InferenceSession(bundle.read(graph), session_options, providers=providers)
+                session.run(OUTPUTS[:1], {"images": batch})
+                soonest = time.perf_counter() - start
                 first, second = (session.run(OUTPUTS[:1], {"images": batch})[0] for _ in range(2))
                 shipped = first if shipped is None else shipped
                 unlike = "" if np.array_equal(first, second) else " ≠"
                 rate = len(batch) / _best(_bound(session, batch), 5)
-                cells.append(f"{rate:.0f} ({np.abs(first - shipped).max():.0e}{unlike})")
+                cells.append(f"{rate:.0f} ({np.abs(first - shipped).max():.0e}{unlike}, {soonest:.1f} s)")
             except Exception as error:  # one option that a build lacks does not cost the others
                 cells.append(str(error).splitlines()[0][:60])
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
@@ -270,7 +279,7 @@ def kernels(bundle: gm.Bundle, images: np.ndarray) -> None:
     print(f"copying these rows to the device as float64: {seconds:.3f} s")
 
 
-PARTS = [ceilings, calls, variants, kernels]
+PARTS = [ceilings, calls, variants, options, kernels]
 
 
 def _wait() -> None:

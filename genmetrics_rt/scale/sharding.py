@@ -1,0 +1,303 @@
+"""One part of a large side, computed by itself; and all parts joined into a `Reference`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.errors import FeatureMismatch, InputError, MissingInput
+from genmetrics_rt.extraction import Progress, ProgressCallback
+from genmetrics_rt.features import MAX_KEPT
+from genmetrics_rt.generator_files import Generator
+from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.manifest import Protocol
+from genmetrics_rt.preparation import Preparation
+from genmetrics_rt.reference import Reference, require_npz
+from genmetrics_rt.report import SkippedImage
+from genmetrics_rt.scale.leaves import Job, MomentTree, Rows, joined_rows, reference_of, run_leaf
+from genmetrics_rt.scale.part_files import (
+    PartHeader,
+    leaves_of_part,
+    read_header,
+    read_part,
+    write_leaf,
+    write_part,
+)
+from genmetrics_rt.sides import FeatureRows, open_side
+from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.texts import TextSource
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One finished part."""
+
+    path: Path
+    index: int
+    of: int
+    num_images: int  # in this part
+    num_entries: int  # of the whole side
+    extractor: str
+    modality: str
+    skipped: tuple[SkippedImage, ...]
+    resumed: int  # leaves that an earlier run had finished
+    computed: int  # images that went through the network now
+
+
+def make_shard(
+    side: Any,
+    path: str | os.PathLike[str],
+    *,
+    index: int,
+    of: int,
+    extractor: str | os.PathLike[str] | Bundle | None = None,
+    protocol: str | Protocol | None = None,
+    tap: str | None = None,
+    device: str = "auto",
+    backend: str = "onnx",
+    precision: str = "fp32",
+    num_images: int | None = None,
+    seed: int = 0,
+    max_kept: int = MAX_KEPT,
+    leaf_size: int | None = None,
+    cache: bool = True,
+    strict: bool = False,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Shard:
+    """Compute one of ``of`` parts of a side, wherever there is room for it, and write it to ``path``.
+
+    Call it again after it was killed: finished leaves lie beside the file, in ``<path>.leaves``, and are not computed
+    again. A part that is finished is left as it is.
+
+    Parameters
+    ----------
+    side
+        Images or texts as in `evaluate`; a generator with ``num_images``.
+    index, of
+        Which part, from 0 to ``of`` − 1. It takes a run of consecutive leaves.
+    max_kept
+        Rows of the whole side, not of a part, that are kept for the metrics that look at neighbours.
+    leaf_size
+        Entries of a leaf, the same for all parts; None is `default_leaf_size`.
+
+    The others are those of `make_reference`.
+
+    Raises
+    ------
+    InputError
+        Besides the reasons of `make_reference`: an ``index`` that does not exist, more parts than leaves, or a file or
+        leaves under this name that belong to another job, with what differs.
+    """
+    path = Path(path)
+    require_npz(path)
+    _require_index(index, of)
+    preparation = Preparation(
+        extractor, protocol, tap, device, backend, precision, num_images, seed, cache, strict, batch_size, threads, progress
+    )  # fmt: skip
+    source = open_source(side, preparation)
+    network = preparation.open_extractor()
+    job = Job.of(
+        source, network, preparation.overrides(), seed=seed, max_kept=_at_least_one(max_kept, "max_kept"),
+        leaf_size=None if leaf_size is None else _at_least_one(leaf_size, "leaf_size"),
+    )  # fmt: skip
+    if of > job.num_leaves:
+        raise InputError(
+            f"{source.name} has {len(source):,} entries, which are {job.num_leaves:,} leaves of {job.leaf_size:,}; it "
+            f"cannot be cut into {of:,} parts. Use --of {job.num_leaves} at most."
+        )
+    numbers = leaves_of_part(job.num_leaves, index, of)
+    if path.exists():
+        finished = read_header(path)
+        _require_same_job(path, finished, job, index, of)
+        return _shard(path, finished, resumed=len(numbers), computed=0)
+
+    folder = path.with_name(path.name + ".leaves")
+    total = sum(len(job.positions(number)) for number in numbers)
+    resumed = computed = done = 0
+    for number in numbers:
+        file = folder / f"{number:06}.npz"
+        if file.exists():
+            _require_same_job(file, read_header(file), job, index, of)
+            resumed += 1
+        else:
+            told = _told(progress, f"part {index} of {of}", done, total)
+            leaf, fresh = run_leaf(
+                job, number, source, network, cache=preparation.store, strict=strict, stage="part", progress=told
+            )
+            computed += fresh
+            write_leaf(file, job, leaf, index, of)
+        done += len(job.positions(number))
+
+    header = _join(path, [folder / f"{number:06}.npz" for number in numbers], source.skipped if index == 0 else ())
+    for number in numbers:
+        (folder / f"{number:06}.npz").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: it holds what is not ours
+        folder.rmdir()
+    return _shard(path, header, resumed=resumed, computed=computed)
+
+
+def merge_shards(paths: Sequence[str | os.PathLike[str]]) -> Reference:
+    """All parts of a side as one `Reference`, the same to the last bit in however many parts it was computed.
+
+    Mean and covariance are those of all images; rows are a uniform sample of at most ``max_kept``, whose size stands
+    in the notes. Memory holds a few states of D(D + 1)/2 moments and the sample, whatever the number of images.
+
+    Raises
+    ------
+    UnreadableInput
+        A file that is no part, or damaged.
+    FeatureMismatch
+        Parts of unlike sides, extractors or protocols, with what differs.
+    InputError
+        A part that is there twice, or parts that are missing, by their numbers.
+    """
+    if not paths:
+        raise InputError("There is nothing to merge. Give the files that genmetrics shard wrote.")
+    files = {Path(path): read_header(Path(path)) for path in paths}
+    if len(files) < len(paths):
+        twice = next(path for place, path in enumerate(paths) if path in paths[:place])
+        raise InputError(f"{twice} is named twice, and its images would count twice. Name each part once.")
+    first_path, first = next(iter(files.items()))
+    by_index: dict[int, Path] = {}
+    for path, header in files.items():
+        differences = first.job.differences(header.job)
+        if differences:
+            raise FeatureMismatch(
+                f"{first_path} and {path} are no parts of one side: {', '.join(differences)} differ. Merge parts of "
+                "one side that were made with the same options."
+            )
+        if header.of != first.of:
+            raise InputError(
+                f"{first_path} is one of {first.of} parts and {path} one of {header.of}: some images would count twice "
+                "and others not at all. Merge parts of one --of."
+            )
+        if header.index in by_index:
+            raise InputError(
+                f"{by_index[header.index]} and {path} are both {header.name}: its images would count twice. Leave one "
+                "out."
+            )
+        by_index[header.index] = path
+    missing = [index for index in range(first.of) if index not in by_index]
+    if missing:
+        named = ", ".join(map(str, missing[:20])) + (" …" if len(missing) > 20 else "")
+        raise MissingInput(
+            f"Of {first.of} parts {len(missing)} {'is' if len(missing) == 1 else 'are'} missing: {named}. Make "
+            f"{'it' if len(missing) == 1 else 'them'} with genmetrics shard {first.job.source} --index {missing[0]} "
+            f"--of {first.of} -o FILE, or the scores would be those of other images than you think."
+        )
+    moments, spatial = MomentTree(), MomentTree()
+    headers, rows = [], list[Rows]()
+    for index in range(first.of):
+        header, own = read_part(by_index[index], moments, spatial)
+        headers.append(header)
+        rows.append(own)
+    return reference_of(
+        first.job,
+        moments,
+        spatial,
+        rows,
+        [content for header in headers for content in header.content],
+        [entry for header in headers for entry in header.skipped],
+        f"Merged from {first.of} parts of together {first.job.num_leaves:,} leaves.",
+    )
+
+
+def open_source(side: Any, preparation: Preparation) -> ImageSource | TextSource:
+    """A side that can be cut into leaves, with its extractor chosen. Raises `InputError` for the others."""
+    opened = open_side(side)
+    if isinstance(opened, Reference | FeatureRows):
+        raise InputError(
+            f"{opened.summary.source if isinstance(opened, Reference) else opened.name} consists of features already; "
+            "there is nothing to cut. Give images, texts or a generator."
+        )
+    preparation.choose_extractor(opened)
+    if isinstance(opened, Generator):
+        if preparation.num_images is None:
+            raise InputError(f"{opened.name} makes as many images as one asks for. Say how many: --num-images 1000000.")
+        return GeneratorSource(
+            opened, preparation.num_images, seed=preparation.seed, device=preparation.device,
+            backend=preparation.backend, threads=preparation.threads,
+        )  # fmt: skip
+    if preparation.num_images is not None:
+        raise InputError(
+            f"--num-images says how many a generator makes, and {opened.name} is stored. Leave it out: parts take all."
+        )
+    return opened
+
+
+def _join(path: Path, files: Sequence[Path], skipped: Sequence[SkippedImage]) -> PartHeader:
+    """Write a part from the files of its leaves; memory holds the rows and a few states."""
+    moments, spatial = MomentTree(), MomentTree()
+    headers, rows = [], list[Rows]()
+    for file in files:
+        header, own = read_part(file, moments, spatial)
+        headers.append(header)
+        rows.append(own)
+    whole = replace(
+        headers[0],
+        stop=headers[-1].stop,
+        content=tuple(content for header in headers for content in header.content),
+        skipped=(*skipped, *(entry for header in headers for entry in header.skipped)),
+        num_images=sum(header.num_images for header in headers),
+    )
+    write_part(path, whole, moments, spatial, joined_rows(rows, whole.job.extractor.dimension))
+    return whole
+
+
+def _require_same_job(path: Path, found: PartHeader, job: Job, index: int, of: int) -> None:
+    differences = found.job.differences(job)
+    if (found.index, found.of) != (index, of):
+        differences.append(f"the part ({found.index} of {found.of} and {index} of {of})")
+    if differences:
+        raise FeatureMismatch(
+            f"{path} is there already, from another job: {', '.join(differences)} differ. Delete it, or name another "
+            "file with -o."
+        )
+
+
+def _shard(path: Path, header: PartHeader, *, resumed: int, computed: int) -> Shard:
+    return Shard(
+        path=path,
+        index=header.index,
+        of=header.of,
+        num_images=header.num_images,
+        num_entries=header.job.num_entries,
+        extractor=header.job.extractor.name,
+        modality=header.job.extractor.modality,
+        skipped=header.skipped,
+        resumed=resumed,
+        computed=computed,
+    )
+
+
+def _told(progress: ProgressCallback | None, stage: str, before: int, total: int) -> ProgressCallback | None:
+    """The progress of a leaf, told as that of the part."""
+    if progress is None:
+        return None
+
+    def tell(state: Progress) -> None:
+        rate, done = state.images_per_second, before + state.done
+        left = (total - done) / rate if rate else None
+        progress(replace(state, stage=stage, done=done, total=total, seconds_left=left))
+
+    return tell
+
+
+def _require_index(index: int, of: int) -> None:
+    if of < 1:
+        raise InputError(f"--of is {of}; a side has at least one part.")
+    if not 0 <= index < of:
+        raise InputError(f"--index is {index}, and of {of} parts there are the numbers 0 to {of - 1}.")
+
+
+def _at_least_one(value: int, what: str) -> int:
+    if value < 1:
+        raise InputError(f"{what} is {value}; it must be at least 1.")
+    return value
