@@ -29,6 +29,7 @@ import genmetrics_rt as gm
 import network
 import perceptual_tab
 import playground_tab
+import scorecard_tab
 import training_tab
 from jobs import Jobs
 
@@ -62,6 +63,8 @@ def build(jobs: Jobs) -> gr.Blocks:
                 evaluate_tab.build(page, jobs, PRECOMPUTED)
             with gr.Tab("Compare", id="compare"):
                 compare_tab.build(page, jobs, PRECOMPUTED)
+            with gr.Tab("Scorecard", id="scorecard"):
+                scorecard_tab.build(jobs, PRECOMPUTED)
             with gr.Tab("Two pictures", id="pictures"):
                 perceptual_tab.build(page, jobs)
             with gr.Tab("Training", id="training"):

@@ -352,7 +352,7 @@ class Pace:
         rate = (
             f"{self._rate / 1e6:,.1f} MB/s"
             if progress.unit == "bytes"
-            else f"{self._rate:,.{0 if self._rate >= 10 else 1}f} images/s"
+            else f"{self._rate:,.{0 if self._rate >= 10 else 1}f} {progress.unit}/s"
         )
         return f"{done}, {rate}, about {_duration(left)} left", fraction
 
@@ -369,7 +369,7 @@ class Pace:
 def _amount(progress: gm.Progress) -> str:
     if progress.unit == "bytes":
         return f"{progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB"
-    return f"{progress.done:,} of {progress.total:,} images"
+    return f"{progress.done:,} of {progress.total:,} {progress.unit}"
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -13,45 +14,78 @@ from charts import Band, Line, line_chart
 EXAMPLE = "digits-gan-training"
 _MOST_BYTES = 20_000_000
 _BANDS = (Band(0.8, 0.9, "healthy", "good"), Band(0.0, 0.5, "guessing", "bad"))
+_KINDS = (".csv", ".jsonl")
+_MOST_POINTS = 1_000  # of a curve
 _FORMAT = (
     "CSV or JSONL with `step`, `real_logit` and `generated_logit`, a picture of each kind a row; `held_out_logit` "
-    "(real pictures outside the training set), `d_loss` and `g_loss` may be there too."
+    "(real pictures outside the training set), `d_loss` and `g_loss` may be there too. Or an event file of TensorBoard "
+    "as it is called there (`events.out.tfevents…`), with such tags. Losses alone are read too, and say little."
 )
 
 
 def read(path: str | None) -> gm.TrainingLog:
     """The log that was uploaded, or the shipped example."""
-    if path and Path(path).stat().st_size > _MOST_BYTES:
+    if not path:
+        return gm.read_training_log(EXAMPLE)
+    file = Path(path)
+    if file.stat().st_size > _MOST_BYTES:
         raise gr.Error(
             "The log is larger than 20 MB. Keep every tenth step, or fewer pictures at each.", print_exception=False
         )
+    if file.suffix.lower() not in _KINDS and "tfevents" not in file.name:
+        raise gr.Error(
+            f"{file.name} is neither CSV nor JSONL by its name, and no event file: their names hold tfevents. Name it "
+            "as what it is.",
+            title="This is not a training log",
+            print_exception=False,
+        )
     try:
-        return gm.read_training_log(path or EXAMPLE)
-    except gm.GenmetricsError as error:
-        raise gr.Error(str(error), title="This is not a training log", print_exception=False) from error
+        return gm.read_training_log(path, losses_suffice=True)
+    except gm.GenmetricsError as error:  # it names the upload, not where it lies here
+        told = str(error).replace(path, file.name)
+        raise gr.Error(told, title="This is not a training log", print_exception=False) from error
 
 
 def show(log: gm.TrainingLog, step: int) -> tuple[str, str, str]:
     """The verdict, the curves and the confusion matrix at one step, as HTML."""
     steps = [entry.step for entry in log.steps]
     at = min(range(len(steps)), key=lambda index: abs(steps[index] - step))
-    curves = line_chart(
-        "Losses",
-        steps,
-        [Line("discriminator", log.discriminator_losses), Line("generator", log.generator_losses)],
-        x_label="step",
-        marked=steps[at],
+    drawn = slice(None, None, -(-len(steps) // _MOST_POINTS))
+    x = steps[drawn]
+
+    def chart(title: str, lines: list[tuple[str, Any]], **options: Any) -> str:
+        shown = [Line(name, values[drawn]) for name, values in lines]
+        return line_chart(title, x, shown, x_label="step", marked=steps[at], **options)
+
+    curves = chart("Losses", [("discriminator", log.discriminator_losses), ("generator", log.generator_losses)])
+    if log.has_outputs:
+        told = [("accuracy", log.accuracies), ("precision", log.precisions), ("recall", log.recalls), ("AUC", log.aucs)]
+        curves += chart("The discriminator", told, bands=_BANDS, y_range=(0, 1))
+    calibration = log.last_calibration
+    if calibration is not None:
+        curves += chart(
+            "Calibration error: how far its probabilities are from what happens (0 is best)",
+            [("expected calibration error", log.calibration_errors)],
+            y_range=(0, 0.5),
+        )
+        curves += _reliability(calibration)
+    notes = "".join(f'<p class="gm-note">{escape(note)}.</p>' for note in log.notes)
+    return _verdict(log), f'<div class="gm-charts">{curves}</div>{notes}', _confusion(log, at)
+
+
+def _reliability(calibration: gm.Calibration) -> str:
+    """What share is real of the pictures to which it gives a probability, over the last quarter of the steps."""
+    bins = [entry for entry in calibration.bins if entry.num_pictures]
+    if len(bins) < 2:
+        return ""
+    given = [entry.probability for entry in bins]
+    return line_chart(
+        "Of pictures that it calls real with this probability, so many are (last quarter)",
+        given,
+        [Line("real", [entry.real for entry in bins]), Line("if it were calibrated", given)],
+        x_label="probability that it gives",
+        y_range=(0, 1),
     )
-    told = [
-        Line("accuracy", log.accuracies),
-        Line("precision", log.precisions),
-        Line("recall", log.recalls),
-        Line("AUC", log.aucs),
-    ]
-    curves += line_chart(
-        "The discriminator", steps, told, x_label="step", bands=_BANDS, y_range=(0, 1), marked=steps[at]
-    )
-    return _verdict(log), f'<div class="gm-charts">{curves}</div>', _confusion(log, at)
 
 
 def _verdict(log: gm.TrainingLog) -> str:
@@ -60,6 +94,8 @@ def _verdict(log: gm.TrainingLog) -> str:
 
 def _confusion(log: gm.TrainingLog, at: int) -> str:
     entry = log.steps[at]
+    if not entry.num_pictures:
+        return '<p class="gm-note">The log holds no outputs of the discriminator, so there is nothing to count.</p>'
     rows = (
         ("real", entry.real_as_real, entry.real_as_generated),
         ("generated", entry.generated_as_real, entry.generated_as_generated),
@@ -76,6 +112,8 @@ def _confusion(log: gm.TrainingLog, at: int) -> str:
     figures += [("AUC", entry.auc), ("F1", entry.f1)]
     if entry.held_out_recall is not None:
         figures.append(("recall of held-out pictures", entry.held_out_recall))
+    if entry.calibration is not None:
+        figures += [("calibration error", entry.calibration.ece), ("NLL (nats)", entry.calibration.nll)]
     told = "".join(f"<div><dt>{name}</dt><dd>{value:.3f}</dd></div>" for name, value in figures)
     return (
         f'<table class="gm-confusion"><caption>At step {entry.step:,}: what the discriminator takes them for</caption>'
@@ -93,11 +131,14 @@ def build(track_page: str) -> None:
 
     gr.Markdown(
         "What the discriminator of a GAN tells real from generated pictures by says whether it still teaches. The "
-        "example is the log of the shipped digits GAN."
+        "example is the log of the shipped digits GAN: losses, shares, and whether the probabilities that it gives are "
+        "those that happen."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            upload = gr.File(label="A log of discriminator outputs", file_types=[".csv", ".jsonl"], type="filepath")
+            upload = gr.File(
+                label="A log of discriminator outputs", type="filepath", elem_id="training-log"
+            )  # of any name: an event file ends in what its machine is called
             gr.Markdown(_FORMAT)
             step = gr.Slider(steps[0], steps[-1], steps[-1], step=1, label="Step of the confusion matrix")
             shown_confusion = gr.HTML(confusion)

@@ -86,6 +86,9 @@ if TYPE_CHECKING:
     from genmetrics_rt.metrics.rbf_distance import rbf_distance
     from genmetrics_rt.metrics.two_sample import classifier_two_sample, nearest_neighbour_accuracy
     from genmetrics_rt.metrics.vendi import mean_pairwise_cosine, vendi_from_similarity, vendi_score
+    from genmetrics_rt.monitor.alarms import Alarm
+    from genmetrics_rt.monitor.quality import QualityMonitor
+    from genmetrics_rt.monitor.replicas import merge_replicas
     from genmetrics_rt.paired import Difference, paired_difference
     from genmetrics_rt.pairwise.comparing import perceptual_distance, perceptual_diversity, perceptual_scale
     from genmetrics_rt.pairwise.report import PairReport
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
     from genmetrics_rt.reference import Reference, write_statistics
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
+    from genmetrics_rt.scale.sharding import Shard, make_shard, merge_shards
     from genmetrics_rt.scorecard.card import Card, Scorecard
     from genmetrics_rt.scorecard.scoring import make_scorecard
     from genmetrics_rt.sides import ExampleImages, example_images
@@ -166,6 +170,9 @@ _HOMES = {
     "alpha_precision": "metrics.alpha_precision",
     "frechet_infinity": "metrics.extrapolation",
     "inception_score_infinity": "metrics.extrapolation",
+    "Alarm": "monitor.alarms",
+    "QualityMonitor": "monitor.quality",
+    "merge_replicas": "monitor.replicas",
     "mauve": "metrics.mauve",
     "mauve_from_counts": "metrics.mauve",
     "ms_ssim": "metrics.ms_ssim",
@@ -215,6 +222,9 @@ _HOMES = {
     "Card": "scorecard.card",
     "Scorecard": "scorecard.card",
     "make_scorecard": "scorecard.scoring",
+    "Shard": "scale.sharding",
+    "make_shard": "scale.sharding",
+    "merge_shards": "scale.sharding",
     "example_images": "sides",
     "FeatureStatistics": "statistics",
     "StatisticsFile": "statistics_files",
@@ -230,6 +240,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Alarm",
     "Bundle",
     "BundleError",
     "ByClass",
@@ -270,11 +281,13 @@ __all__ = [
     "Progress",
     "Protocol",
     "PublicReference",
+    "QualityMonitor",
     "Reference",
     "Report",
     "ReportTable",
     "Score",
     "Scorecard",
+    "Shard",
     "StatisticsFile",
     "TextSource",
     "TooFewImages",
@@ -325,9 +338,12 @@ __all__ = [
     "logit_log_jacobian",
     "make_reference",
     "make_scorecard",
+    "make_shard",
     "mauve",
     "mauve_from_counts",
     "mean_pairwise_cosine",
+    "merge_replicas",
+    "merge_shards",
     "mifid",
     "ms_ssim",
     "ms_ssim_diversity",

@@ -23,6 +23,7 @@ from genmetrics_rt.cli_reports import compare, explain, refuse_options, show_mat
 from genmetrics_rt.cli_sample import sample
 from genmetrics_rt.cli_scorecard import scorecard as scorecard_command
 from genmetrics_rt.cli_scorecard import show_scorecard
+from genmetrics_rt.cli_shards import merge, shard
 from genmetrics_rt.cli_track import show_by_class, track
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.frozen import silence_onnxruntime
@@ -61,6 +62,7 @@ from genmetrics_rt.options import (
 from genmetrics_rt.preparation import default_extractor
 from genmetrics_rt.reference import LAYOUTS, require_npz, write_statistics
 from genmetrics_rt.render.numbers import counted
+from genmetrics_rt.scale.ray_engine import evaluate_with_ray
 from genmetrics_rt.terminal import (
     drop_stdout,
     give,
@@ -164,6 +166,12 @@ def evaluate(
     scorecard: Annotated[
         bool, typer.Option("--scorecard", help="Of a generator: speed, latent space and likelihood beside the scores.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: the images of both sides by Ray Data (extra [ray]).")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Of --engine ray. [default: what the cluster has room for]")
+    ] = None,
     by_class: Annotated[
         bool, typer.Option("--by-class", help="A score for each class: a folder is a class, or see the next two.")
     ] = False,
@@ -197,6 +205,7 @@ def evaluate(
     genmetrics evaluate gen.txt real.txt                         texts, one a line; .jsonl, .csv too
     genmetrics evaluate out/ real/ --by-class                    out/cat/, out/dog/ … and real/cat/, …
     genmetrics evaluate model.onnx real/ --output-range=-1,1     a generator, sampled as it is needed
+    genmetrics evaluate 'out-{000..099}.tar' s3://real/images --engine ray --workers 16
     """
     for_findings = {"--training-log": training_log, "--likelihoods": likelihoods}
     of_one = {"--html": html_file, "--markdown": markdown_file, "--fail-if": fail_if, **for_findings}
@@ -211,6 +220,17 @@ def evaluate(
         other = {"--markdown": markdown_file, "--fail-if": fail_if, "--metrics": metrics, **for_findings}
         ways = {"--by-class": by_class, "--protocol-matrix": protocol_matrix, "--ladder": ladder}
         refuse_options("--scorecard shows six properties", {**other, **ways, "--no-intervals": no_intervals})
+    if engine not in ("local", "ray"):
+        raise InputError(f"--engine {engine!r} is unknown. Use local or ray.")
+    local_only = {
+        "--by-class": by_class, "--protocol-matrix": protocol_matrix, "--scorecard": scorecard, "--ladder": ladder,
+        "--likelihoods": likelihoods,
+    }  # fmt: skip
+    for option, value in local_only.items():
+        if value and engine == "ray":
+            raise InputError(f"--engine ray keeps no images, and {option} needs them. Leave one of them out.")
+    if workers is not None and engine == "local":
+        raise InputError("--workers is for --engine ray. For more threads in one process there is --threads.")
     conditions = [Condition.parse(text) for text in fail_if or []]
     for condition in conditions:
         condition.require_computed(metrics, published=_published(extractor, protocol, tap, (generated, reference)))
@@ -258,15 +278,19 @@ def evaluate(
         show_by_class(side, against, quiet=quiet, json_file=json_file, **labels, **options)
         return
     with progress(quiet) as callback:
-        report = gm.evaluate(
-            side,
-            against,
-            ladder=ladder,
-            training_log=training_log,
-            likelihoods=likelihoods,
-            progress=callback,
-            **options,
-        )
+        if engine == "ray":
+            options |= {"workers": workers, "threads": threads or 1}
+            report = evaluate_with_ray(side, against, training_log=training_log, progress=callback, **options)
+        else:
+            report = gm.evaluate(
+                side,
+                against,
+                ladder=ladder,
+                training_log=training_log,
+                likelihoods=likelihoods,
+                progress=callback,
+                **options,
+            )
     writers = {"--json": lambda: report.to_json() + "\n", "--html": report.to_html, "--markdown": report.to_markdown}
     give(report.to_text, writers, outputs)
     held = [condition for condition in conditions if condition.holds(report)]
@@ -361,6 +385,8 @@ app.command()(perceptual)
 app.command()(track)
 app.command()(sample)
 app.command("latent")(latent_space)
+app.command()(shard)
+app.command()(merge)
 app.command("scorecard")(scorecard_command)
 app.command("report")(paper)
 

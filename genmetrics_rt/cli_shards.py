@@ -95,7 +95,7 @@ def shard(
             threads=threads,
             progress=callback,
         )
-    went_on = f", {done.resumed} leaves from an earlier run" if done.resumed else ""
+    went_on = f", {done.resumed:,} of its leaves from an earlier run" if done.resumed else ""
     messages.print(
         f"{output}: part {index} of {of}, {counted(done.num_images, done.modality)} of {done.num_entries:,}, "
         f"{done.extractor} features{went_on}.",
@@ -135,7 +135,7 @@ def _require_writable(output: Path, inputs: tuple[str, ...]) -> None:
 def _name_skipped(skipped: tuple[SkippedImage, ...]) -> None:
     if not skipped:
         return
-    messages.print(f"{len(skipped):,} files were skipped:", markup=False)
+    messages.print(f"{counted(len(skipped), 'file')} skipped:", markup=False)
     for entry in skipped[:_NAMED]:
         messages.print(f"  {entry.name}: {entry.reason}", markup=False)
     if len(skipped) > _NAMED:

@@ -70,11 +70,12 @@ def evaluate(
     generated, reference
         Each a folder, ``.zip``, ``.tar``, ``.npy``/``.npz``, uint8 array (N, H, W, 3), float features (N, D),
         `Reference`, statistics that another tool saved (pytorch-fid, ADM, clean-fid, EDM, torch-fidelity), generator
-        (a bundle, an ``.onnx`` file, or a `Generator`), or the name of a shipped example or of a public reference that
-        was fetched; see `genmetrics_rt.sides`.
+        (a bundle, an ``.onnx`` file, or a `Generator`), texts (``.txt``, ``.jsonl``, ``.csv``, `read_texts`, a list of
+        str), or the name of a shipped example or of a public reference that was fetched; see `genmetrics_rt.sides`.
     extractor
         Feature network: a shipped name or the folder of a bundle. Default: the one that a saved `Reference` was made
-        with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``. It never depends on what happens to be cached.
+        with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``, of texts ``"minilm"``. It never depends on what happens
+        to be cached.
     protocol
         One of the extractor's protocols by name, or a `Protocol` of your own; None is its default.
     tap

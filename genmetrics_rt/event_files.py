@@ -142,7 +142,7 @@ def _read_file(file: Path, series: dict[str, Series]) -> list[str]:
         at, number = end + 4, number + 1
         try:
             found = list(_scalars(event))
-        except (ValueError, IndexError, UnicodeDecodeError):
+        except (ValueError, IndexError, OverflowError, UnicodeDecodeError):
             damaged += 1
             continue
         # A checksum in plain Python takes a second for 10 MB, so pictures and large histograms go unchecked.

@@ -158,7 +158,7 @@ class FeatureExtractor:
 
     @property
     def device(self) -> str:
-        """Where the graph really runs: ``"cpu"`` or ``"cuda:0"``."""
+        """Where the graph really runs: ``"cpu"``, ``"cuda:0"`` or ``"cuda:0,cuda:1"``."""
         return self._graph.device
 
     @property

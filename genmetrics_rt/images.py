@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from genmetrics_rt.archives import TAR_ENDINGS, TarSource, ZipSource, open_npz
-from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
+from genmetrics_rt.datasets import PARQUET_ENDINGS, open_dataset, open_folder_of_sets
+from genmetrics_rt.errors import EmptySide, InputError, MissingInput, UnreadableInput
 from genmetrics_rt.sources import (
     IMAGE_SUFFIXES,
     OTHER_IMAGE_SUFFIXES,
@@ -21,6 +22,8 @@ from genmetrics_rt.sources import (
 
 def open_images(value: Any, *, name: str | None = None) -> ImageSource:
     """Open a folder, ``.zip``, ``.tar`` (also ``.gz .bz2 .xz``), ``.npy`` or ``.npz`` of uint8 images, or an array.
+
+    Also Parquet with image bytes, and a folder of tars or of Parquet files.
 
     Nothing is decoded yet; ``name`` is what messages and reports call it.
 
@@ -36,10 +39,18 @@ def open_images(value: Any, *, name: str | None = None) -> ImageSource:
     if not os.path.exists(path):
         raise MissingInput(f"{name} does not exist. Check the spelling, or give an absolute path.")
     if path.is_dir():
-        return FolderSource(path, name)
+        try:
+            return FolderSource(path, name)
+        except EmptySide:
+            sets = open_folder_of_sets(path, name)
+            if sets is None:
+                raise
+            return sets
     suffix = path.suffix.lower()
     if not path.is_file():
         raise UnreadableInput(f"{name} is no regular file. Give a folder, archive or array file that holds the images.")
+    if suffix in PARQUET_ENDINGS:
+        return open_dataset(os.fspath(value), name)
     if suffix == ".zip":
         return ZipSource(path, name)
     if path.name.lower().endswith(TAR_ENDINGS):
@@ -51,8 +62,8 @@ def open_images(value: Any, *, name: str | None = None) -> ImageSource:
     if suffix in IMAGE_SUFFIXES | OTHER_IMAGE_SUFFIXES:
         raise InputError(f"{name} is a single image. A side is a set of images: give the folder that holds them.")
     raise UnreadableInput(
-        f"{name} is no set of images that is read here: expected a folder, .zip, .tar(.gz, .bz2, .xz), .npy or .npz, "
-        f"and the file ends in {suffix or 'nothing'}."
+        f"{name} is no set of images that is read here: expected a folder, .zip, .tar(.gz, .bz2, .xz), .parquet, .npy "
+        f"or .npz, and the file ends in {suffix or 'nothing'}."
     )
 
 

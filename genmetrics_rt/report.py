@@ -254,6 +254,8 @@ class Report:
         pictures += [finding["pictures"] for finding in record["findings"]]
         for thumbnail in itertools.chain.from_iterable(pictures):
             del thumbnail["jpeg"]  # pictures live in the HTML only
+            if thumbnail["text"] is None:
+                del thumbnail["text"]
         return {"schema": SCHEMA, **_plain(record)}
 
     def to_json(self, *, indent: int | None = 2) -> str:

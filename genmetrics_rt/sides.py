@@ -4,6 +4,7 @@
 given                                        becomes
 ===========================================  =======================================================
 folder, .zip, .tar, .npy/.npz of uint8       `ImageSource`
+URL, pattern of tars, .parquet               the same; see `genmetrics_rt.datasets`
 uint8 array (N, H, W, 3) or (N, H, W)        `ImageSource`
 float array (N, D), .npy of one              features, as they are
 `Reference`, or a file that it saved         `Reference`
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import as_features, as_numpy
 from genmetrics_rt.bare_generators import is_generator_file
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
+from genmetrics_rt.datasets import names_dataset, open_dataset
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.images import open_images
@@ -112,7 +114,7 @@ def _open_path(value: str | Path) -> Side:
     path = Path(value).expanduser()
     try:
         if not path.exists():
-            return _open_shipped(str(value))
+            return open_dataset(str(value)) if names_dataset(str(value)) else _open_shipped(str(value))
         _require_readable(path)
     except PermissionError as error:
         raise UnreadableInput(

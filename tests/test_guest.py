@@ -120,15 +120,16 @@ FLOORS = {
     2: {"manifest", "bundle", "cache", "download", "onnx_file", "onnx_signature", "images", "archives",
         "decode", "sources", "resize", "statistics", "features", "kernels", "frozen_kernels", "frozen",
         "manifold", "distances", "clustering", "selftest", "staging", "checkpoints", "layouts", "assembly",
-        "statistics_files", "uncertainty", "deletions", "tables", "event_files", "texts", "wordpiece", "wording"},
+        "statistics_files", "uncertainty", "deletions", "tables", "event_files", "texts", "wordpiece", "wording",
+        "datasets"},
     3: {"metrics", "generators", "generator_files", "bare_generators", "reference", "extraction", "sides",
         "scoring", "galleries", "render", "perceptual", "likelihood", "doctor", "fetch", "public_references",
         "paired", "training_run", "training_log", "training_log_files", "class_labels"},
     4: {"preparation", "evaluation", "explaining", "tracking", "by_class", "copying", "pairwise", "calibration",
-        "meaning", "sample_files", "latent", "diagnosis", "scorecard"},
+        "meaning", "sample_files", "latent", "diagnosis", "scorecard", "scale"},
     5: {"cli", "cli_bundles", "cli_references", "cli_reports", "cli_track", "cli_paper", "cli_copies", "cli_perceptual",
-        "cli_likelihood", "cli_adversarial", "cli_scorecard",
-        "options", "cli_sample", "cli_latent", "generator_options", "gate", "terminal", "__main__"},
+        "cli_likelihood", "cli_adversarial", "cli_scorecard", "cli_shards",
+        "options", "cli_sample", "cli_latent", "generator_options", "gate", "terminal", "monitor", "__main__"},
 }  # fmt: skip
 
 

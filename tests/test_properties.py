@@ -42,13 +42,14 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "coverage": _coverage,
     "prd_f8": lambda g, r: gm.prd_curve(g, r, num_runs=2).f8,
     "prd_f1_8": lambda g, r: gm.prd_curve(g, r, num_runs=2).f1_8,
+    "mauve": lambda g, r: gm.mauve(g, r).value,
 }
 SYMMETRIC = ["fd", "kid"]
 SWAPPED = {"precision": "recall", "recall": "precision"}  # changing sides turns one into the other
 ZERO_ON_IDENTICAL = ["fd"]
-ONE_ON_IDENTICAL = ["precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8"]
+ONE_ON_IDENTICAL = ["precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8", "mauve"]
 ZERO_WHEN_FAR_APART = ["precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8"]
-WITHIN_0_AND_1 = ["precision", "recall", "coverage", "prd_f8", "prd_f1_8"]
+WITHIN_0_AND_1 = ["precision", "recall", "coverage", "prd_f8", "prd_f1_8", "mauve"]
 INVARIANT_UNDER_ORDER = ["fd", "kid", "precision", "recall", "density", "coverage"]
 INVARIANT_UNDER_SHIFT = ["fd", "precision", "recall", "density", "coverage"]
 INVARIANT_UNDER_ROTATION = ["fd", "kid", "precision", "recall", "density", "coverage"]

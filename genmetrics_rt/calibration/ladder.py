@@ -33,7 +33,7 @@ from genmetrics_rt.scoring import Space, choose_metrics, score
 from genmetrics_rt.sources import ImageSource
 
 SCHEMA = "genmetrics.ladder/1"
-_SHARES = ("precision", "recall", "coverage", "prd_f8", "prd_f1_8")
+_SHARES = ("precision", "recall", "coverage", "prd_f8", "prd_f1_8", "mauve")
 
 
 @dataclass(frozen=True)

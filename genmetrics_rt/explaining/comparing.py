@@ -33,7 +33,7 @@ NOT_TESTED = "Without intervals in the reports, differences are not tested for n
 OF_GENERATED = ("class_score", "vendi")
 OF_BOTH_SIDES = (
     "fd", "sfid", "precision", "recall", "density", "coverage", "prd_f8", "prd_f1_8", "alpha_precision", "beta_recall",
-    "authenticity", "rbf", "two_sample", "nearest_neighbour",
+    "authenticity", "rbf", "two_sample", "nearest_neighbour", "mauve",
 )  # fmt: skip
 _UNLIKE, _ABSENT = "≠", "–"
 

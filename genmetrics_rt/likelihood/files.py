@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def read_likelihoods(path: str | os.PathLike[str]) -> Likelihoods:
     if Path(path).suffix.lower() == ".npz" and Path(path).is_file():
         arrays = _load_all(Path(path))
         for names in (_REFERENCE, _GENERATED, _TRAIN):
-            found[names[0]] = next((arrays[name].ravel() for name in names if name in arrays), np.empty(0))
+            found[names[0]] = next(
+                (_as_floats(arrays[name], str(path)).ravel() for name in names if name in arrays), np.empty(0)
+            )
     else:
         rows: dict[str, list[float]] = {name: [] for name in (*needed, _TRAIN[0])}
         for row in read_rows(path, [(name,) for name in needed], [_TRAIN[:1]], what=_WHAT):
@@ -123,7 +126,7 @@ def _of_arrays(arrays: dict[str, NDArray[Any]], name: str) -> LogLikelihoods:
             f"{name} has the arrays {', '.join(arrays) or 'none'}, and none is called log_likelihood. Save it as: "
             "np.savez(FILE, log_likelihood=…)."
         )
-    if values.ndim != 1 and values.size != len(values):
+    if values.ndim == 0 or values.size != len(values):
         raise UnreadableInput(
             f"{name} has the shape {values.shape} where one log-likelihood for each image is expected, (N,). If it "
             "holds the log-weights of an importance-weighted bound, say so: --log-weights."
@@ -202,7 +205,8 @@ def _load_all(path: Path) -> dict[str, NDArray[Any]]:
             raise UnreadableInput(f"{path} unpacks to {size / 1e9:.1f} GB, more than is read of log-likelihoods.")
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # RuntimeError: encrypted, or (as NotImplementedError) packed in a way that nobody here unpacks.
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         if isinstance(error, UnreadableInput):
             raise
         raise UnreadableInput(f"{path} is not a readable .npz: {error}. Save it again.") from error

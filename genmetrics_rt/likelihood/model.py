@@ -267,7 +267,10 @@ def _of_file(path: Path, dims: int | None, offset: float) -> Bundle:
             f"{path} is a bare graph and does not say how many dimensions its likelihood is of. Say it: --dims 3072 or "
             "--shape 32x32x3; and --scale, what it was modelled on."
         )
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableInput(f"{path} cannot be read: {error.strerror or error}.") from error
     signature = read_signature(content, what=str(path))
     sides = {
         name: [{"name": value.name, "dtype": value.dtype, "shape": list(value.shape or ())} for value in values]
@@ -299,6 +302,8 @@ def _checked(manifest: Manifest) -> Mapping[str, Any]:
         complaint = "density.offset_bits is no number"
     elif type(about.get("levels", 256)) is not int or about.get("levels", 256) < 2:
         complaint = "density.levels is no whole number of at least 2"
+    elif not manifest.inputs or not manifest.outputs:
+        complaint = "its graph lacks an input or an output"
     else:
         noise = about.get("noise")
         images = manifest.inputs[0]

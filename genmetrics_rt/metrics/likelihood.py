@@ -58,7 +58,7 @@ def offset_bits(scale: str | float | Sequence[float] = "discrete", *, levels: in
         if divisors.size == 0 or not (np.isfinite(divisors).all() and (divisors > 0).all()):
             raise InputError(f"scale is {scale!r}; as numbers it holds what x was divided by, each above 0.")
         return float(np.log2(divisors).mean())
-    asked = re.sub(r"\s", "", scale.lower()).replace("0.5", ".5").replace("−", "-")
+    asked = re.sub(r"(?<!\d)0\.5", ".5", re.sub(r"\s", "", scale.lower()).replace("−", "-"))
     named = {
         "discrete": 0.0,
         "[0,1]": math.log2(levels),

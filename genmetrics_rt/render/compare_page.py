@@ -65,18 +65,18 @@ def _headline(table: ReportTable) -> str:
         else:
             open_.append(row.title)
     sentences = [
-        f"{name(leader, _NAME)} is the best beyond noise in {escape(_listed(titles))}."
+        f"{name(leader, _NAME)} is the best beyond noise in {escape(listed(titles))}."
         for leader, titles in best.items()
     ]
     if open_:
-        sentences.append(f"No report is the best beyond noise in {escape(_listed(open_))}.")
+        sentences.append(f"No report is the best beyond noise in {escape(listed(open_))}.")
     if unknown:
         sentences.append(
-            f"How sure the differences are is not known in {escape(_listed(unknown))}: reports hold no intervals there."
+            f"How sure the differences are is not known in {escape(listed(unknown))}: reports hold no intervals there."
         )
     if unfair:
         sentences.append(
-            f"No best is named in {escape(_listed(unfair))}: the references or the numbers of images differ."
+            f"No best is named in {escape(listed(unfair))}: the references or the numbers of images differ."
         )
     told = "".join(f"<p>{sentence}</p>" for sentence in sentences)
     found = _findings(table.reports)
@@ -322,5 +322,5 @@ def _about(entry: str, report: Report) -> str:
     return f'<div class="side"><h3>{name(entry, _NAME)}</h3>{definitions(rows)}</div>'
 
 
-def _listed(titles: Sequence[str]) -> str:
+def listed(titles: Sequence[str]) -> str:
     return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"

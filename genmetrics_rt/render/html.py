@@ -129,8 +129,8 @@ def _header(report: Report) -> str:
         '<header><p class="kind">Evaluation of a generative model</p>'
         f'<h1><span class="generated">{name(generated.source, 60)}</span> <span class="against">against</span> '
         f'<span class="reference">{name(reference.source, 60)}</span></h1>'
-        f'<p class="facts">{counted(generated.num_images, f"generated {extractor.modality}")}, '
-        f"{counted(reference.num_images, f'reference {extractor.modality}')} · {escape(extractor.title)} · protocol "
+        f'<p class="facts">{counted(generated.num_images, f"generated {words.noun(report)}")}, '
+        f"{counted(reference.num_images, f'reference {words.noun(report)}')} · {escape(extractor.title)} · protocol "
         f'{escape(extractor.protocol)} · <time datetime="{escape(report.created)}">'
         f"{escape(words.moment(report.created))}</time> · genmetrics-rt {escape(report.version)}</p>"
         f"{label}{_alarm(report)}</header>\n"

@@ -24,7 +24,7 @@ def render_markdown(report: Report) -> str:
     extractor, generated, reference = report.extractor, report.generated, report.reference
     blocks = [
         f"### {_code(generated.source, _SOURCE)} against {_code(reference.source, _SOURCE)}",
-        f"{count(generated.num_images)} generated, {count(reference.num_images)} reference {extractor.modality}s; "
+        f"{count(generated.num_images)} generated, {count(reference.num_images)} reference {words.noun(report)}s; "
         f"{_escape(extractor.title)}, protocol {_code(extractor.protocol)}.",
     ]
     if extractor.label:

@@ -24,6 +24,7 @@ TASK = "unconditional-image-generation"  # the Hub's name of it
 
 _SHORT = {
     "fd": "FD", "fid": "FID", "sfid": "sFID", "kid": "KID", "is": "IS", "prd_f8": "PRD F8", "prd_f1_8": "PRD F1/8",
+    "mauve": "MAUVE",
 }  # fmt: skip
 _ID_DIGITS = 16  # of a numeric id in a sentence; the model card has all of them
 _LATEX = {

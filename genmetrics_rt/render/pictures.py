@@ -6,13 +6,14 @@ import base64
 from collections.abc import Sequence
 
 from genmetrics_rt.render.markup import escape, name
-from genmetrics_rt.render.names import bounded, prose
+from genmetrics_rt.render.names import bounded, prose, shorten
 from genmetrics_rt.render.numbers import number
 from genmetrics_rt.report import Gallery, Thumbnail
 
 PICTURE_BYTES = 1_500_000  # of JPEG on one page; in base64 a third more, which leaves 1 MB for everything else
 PAIRED = ("nearest_pairs",)  # keys of galleries in which every second picture belongs to the one before it
 _CAPTION_NAME = 64  # characters
+_TEXT = 600
 
 
 class Pictures:
@@ -38,7 +39,7 @@ class Pictures:
         size = len(jpeg or b"")
         if text is not None:
             # In its own direction, and none of it outside: "auto" isolates, and what overrides is written out.
-            picture = f'<blockquote dir="auto">{escape(prose(text))}</blockquote>'
+            picture = f'<blockquote dir="auto">{escape(shorten(prose(text), _TEXT))}</blockquote>'
         elif jpeg and size <= self._left:
             self._left -= size
             source = base64.b64encode(jpeg).decode("ascii")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genmetrics_rt.render import words
+from genmetrics_rt.render.compare_page import listed
 from genmetrics_rt.render.html import page
 from genmetrics_rt.render.markup import code, definitions, escape, name, section
 from genmetrics_rt.render.names import prose, shorten, visible
@@ -30,10 +31,9 @@ def render_scorecard_page(scorecard: Scorecard, *, fragment: bool = False) -> st
         (
             f'<header><p class="kind">Scorecard</p><h1><span class="generated">{told}</span> '
             f'<span class="against">against</span> <span class="reference">{name(reference, 60)}</span></h1></header>',
-            _headline(scorecard),
             _overview(scorecard),
-            _warnings(scorecard),
             _pictures(scorecard),
+            _warnings(scorecard),
             _details(scorecard),
             _provenance(scorecard),
         )
@@ -76,41 +76,52 @@ def _warned(card: Card, width: int) -> list[str]:
     return [line for text in card.warnings for line in labelled("WARNING", f"{card.name}: {prose(text)}", width)]
 
 
-def _headline(scorecard: Scorecard) -> str:
-    """Who leads in what, in a sentence each."""
-    sentences = []
-    for entry in PROPERTIES:
-        best = scorecard.best(entry.key)
-        if best:
-            shown = " and ".join(name(leader, _NAME) for leader in best)
-            sentences.append(f"<p>{escape(entry.title)}: {shown} {'leads' if len(best) == 1 else 'lead'}.</p>")
-    return section("headline", "In short", f'<div class="verdicts">{"".join(sentences)}</div>') if sentences else ""
+def _verdict(scorecard: Scorecard) -> str:
+    """Whether one generator leads in everything."""
+    leading = [set(scorecard.best(entry.key)) for entry in PROPERTIES]
+    if not any(leading):
+        return ""
+    everywhere = sorted(set.intersection(*leading))
+    if everywhere:
+        return f"{listed([name(card, _NAME) for card in everywhere])} leads in all six."
+    return "Which is best depends on the question: none leads in all six."
 
 
 def _overview(scorecard: Scorecard) -> str:
     """A line a generator, a column a property: the leading measure alone."""
-    head = "".join(f'<th scope="col">{escape(entry.title)}</th>' for entry in PROPERTIES)
+    head = "".join(
+        f'<th scope="col">{escape(entry.title)}{_small(escape(entry.question))}</th>' for entry in PROPERTIES
+    )
     rows = []
     for card in scorecard.cards:
         cells = "".join(
             f"<td>{_short(card.found[entry.key], leads=card.name in scorecard.best(entry.key))}</td>"
             for entry in PROPERTIES
         )
-        family = f'<br><span class="small">{escape(card.family)}</span>' if card.family else ""
-        rows.append(f'<tr><th scope="row">{name(card.name, _NAME)}{family}</th>{cells}</tr>')
+        beside = _small(escape(card.family)) if card.family else ""
+        if card.warnings:
+            beside += _small(f'<a href="#warnings">{counted(len(card.warnings), "warning")}</a>')
+        rows.append(f'<tr><th scope="row">{name(card.name, _NAME)}{beside}</th>{cells}</tr>')
     legend = (
-        f"Below each value, whether the family is expected to have the property ({SOURCE}). "
+        f"Below each value stands what textbooks expect of the family: whether it has the property ({SOURCE}). "
         "★ leads: the best, and those whose interval meets its interval."
     )
-    return section("card", "Six properties", _wide("card", escape(legend), ("", head), "".join(rows)))
+    content = _wide("card", "".join(rows), head) + f'<p class="small">{escape(legend)}</p>'
+    return section("card", "Six properties", content, lead=_verdict(scorecard))
 
 
 def _short(found: Found, *, leads: bool) -> str:
     measure = next((measure for measure in found.measures if measure.leading), None)
-    value = "–" if measure is None else f"<strong>{escape(_value(measure, number))}</strong>{' ★' if leads else ''}"
-    named = "" if measure is None else f'<br><span class="small">{escape(measure.title)}</span>'
-    expected = f'<br><span class="small">{escape(_SIGNS[found.expected])}</span>' if found.expected else ""
-    return value + named + expected
+    value = '<span class="small">cannot be measured</span>'
+    if measure is not None:
+        star = ' <span title="leads">★</span>' if leads else ""
+        value = f"<strong>{escape(_value(measure, number))}</strong>{star}{_small(escape(measure.title))}"
+    value += "" if found.is_ranked else _small("not ranked")
+    return value + (_expected(found.expected) if found.expected else "")
+
+
+def _expected(said: str) -> str:
+    return f'<span class="small expected">textbook: {escape(_SIGNS[said])}</span>'
 
 
 def _details(scorecard: Scorecard) -> str:
@@ -118,26 +129,73 @@ def _details(scorecard: Scorecard) -> str:
 
 
 def _detail(scorecard: Scorecard, entry: Property) -> str:
-    """One property: every measure of every generator, or why there is none."""
-    rows = []
-    for card in scorecard.cards:
-        found = card.found[entry.key]
-        told = [escape(_measure(measure, number)) for measure in found.measures]
-        told += [escape(text) for text in (found.why_not, *found.notes) if text]
-        rows.append((card.name, "".join(f"<p>{line}</p>" for line in told)))
-    return section(entry.key, entry.title, definitions(rows), lead=escape(entry.question))
+    """One property: every measure of every generator, a column each; then why there is none, and what must be known."""
+    found = {
+        card.name: {measure.key: measure for measure in card.found[entry.key].measures} for card in scorecard.cards
+    }
+    columns = {key: measure for measures in found.values() for key, measure in measures.items()}
+    # What is the same for all stands once, above.
+    notes = {key: {measures[key].note for measures in found.values() if key in measures} for key in columns}
+    head = "".join(
+        f'<th scope="col">{escape(measure.title)}{_small(_direction(measure))}'
+        f"{_small(escape(measure.note)) if len(notes[key]) == 1 and measure.note else ''}</th>"
+        for key, measure in columns.items()
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{name(card, _NAME)}</th>'
+        + "".join(f"<td>{_cell(measures.get(key), with_note=len(notes[key]) > 1)}</td>" for key in columns)
+        + "</tr>"
+        for card, measures in found.items()
+        if measures
+    )
+    remarks = [
+        (card.name, "".join(f"<p>{escape(text)}</p>" for text in (told.why_not, *told.notes) if text))
+        for card in scorecard.cards
+        for told in (card.found[entry.key],)
+    ]
+    table = _wide(entry.key, rows, head) if rows else ""
+    return section(
+        entry.key,
+        entry.title,
+        table + (definitions(remarks) if any(told for _, told in remarks) else ""),
+        lead=escape(entry.question),
+    )
 
 
-def _wide(key: str, caption: str, head: tuple[str, str], body: str) -> str:
+def _cell(measure: Measure | None, *, with_note: bool) -> str:
+    if measure is None:
+        return "–"
+    beside = ""
+    if measure.interval:
+        beside += _small(escape(f"{number(measure.interval[0])} to {number(measure.interval[1])}"))
+    if with_note and measure.note:
+        beside += _small(escape(measure.note))
+    return escape(_value(measure, number)) + beside
+
+
+def _direction(measure: Measure) -> str:
+    if measure.higher_is_better is None:
+        return ""
+    return "↑ higher is better" if measure.higher_is_better else "↓ lower is better"
+
+
+def _small(markup: str) -> str:
+    """A line below the value, of finished HTML."""
+    return f'<span class="small">{markup}</span>' if markup else ""
+
+
+def _wide(key: str, body: str, head: str) -> str:
+    """A table that scrolls in its own frame where the page is too narrow for it."""
     return (
-        f'<div class="wide" role="region" aria-labelledby="{key}-heading" tabindex="0"><table>'
-        f"<caption>{caption}</caption>"
-        f'<thead><tr><th scope="col">{head[0]}</th>{head[1]}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<div class="wide properties" role="region" aria-labelledby="{key}-heading" tabindex="0"><table>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
 def _value(measure: Measure, write: Formatter) -> str:
-    return write(measure.value) + (f" {measure.unit}" if measure.unit else "")
+    is_count = measure.higher_is_better is None and measure.value.is_integer()
+    shown = f"{measure.value:,.0f}" if is_count else write(measure.value)
+    return shown + (f" {measure.unit}" if measure.unit else "")
 
 
 def _measure(measure: Measure, write: Formatter) -> str:
@@ -159,7 +217,7 @@ def _warnings(scorecard: Scorecard) -> str:
 def _pictures(scorecard: Scorecard) -> str:
     pictures = Pictures()
     rows = [
-        (card.name, single([pictures.thumbnail(entry) for entry in card.pictures]))
+        (card.name, f'<div class="strip">{single([pictures.thumbnail(entry) for entry in card.pictures])}</div>')
         for card in scorecard.cards
         if card.pictures
     ]

@@ -57,7 +57,7 @@ def _header(report: Report, width: int) -> list[str]:
     about = f"{prose(extractor.title)}, protocol {prose(extractor.protocol)}"
     lines = []
     for what, side in (("generated", generated), ("reference", reference)):
-        images = counted(side.num_images, report.extractor.modality)
+        images = counted(side.num_images, words.noun(report))
         lines += labelled(what, f"{shorten(visible(side.source), 120)} ({images})", width)
         for note in side.notes:
             lines += labelled("", prose(note), width)

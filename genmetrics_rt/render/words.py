@@ -41,6 +41,11 @@ def of_sides(sentence: str, report: Report) -> str:
     return said(sentence, report.extractor.modality)
 
 
+def noun(report: Report) -> str:
+    """What one thing of a side is called: ``image`` or ``text``, whatever the record says."""
+    return "text" if report.extractor.modality == "text" else "image"
+
+
 @dataclass(frozen=True)
 class Group:
     """Scores that answer one question."""

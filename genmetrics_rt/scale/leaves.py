@@ -235,8 +235,7 @@ def run_leaf(
     stage: str = "images",
     progress: ProgressCallback | None = None,
 ) -> tuple[Leaf, int]:
-    """Compute one leaf; also how many of its images went through the network now. Raises as `FeatureExtractor.extract`.
-    """
+    """Compute one leaf; also how many of its images went through the network now. Raises as `extract` does."""
     collector = LeafCollector(job.highest_kept, job.seed)
     run = extractor.extract(
         source, collector, positions=job.positions(number), cache=cache, strict=strict, stage=stage, progress=progress

@@ -85,14 +85,15 @@ def read_part(path: Path, moments: MomentTree, spatial: MomentTree) -> tuple[Par
         return _header(path, stored), Rows(stored["values"], stored["index"], logits)
 
 
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             yield stored
     except FileNotFoundError as error:
-        raise UnreadableInput(f"{path} does not exist. Make it with genmetrics shard SIDE --index … -o {path}") from error
+        raise UnreadableInput(
+            f"{path} does not exist. Make it with genmetrics shard SIDE --index … -o {path}"
+        ) from error
     except InputError:
         raise
     except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:

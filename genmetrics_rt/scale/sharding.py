@@ -99,7 +99,8 @@ def make_shard(
     require_npz(path)
     _require_index(index, of)
     preparation = Preparation(
-        extractor, protocol, tap, device, backend, precision, num_images, seed, cache, strict, batch_size, threads, progress
+        extractor, protocol, tap, device, backend, precision, num_images, seed, cache, strict, batch_size, threads,
+        progress,
     )  # fmt: skip
     source = open_source(side, preparation)
     network = preparation.open_extractor()
@@ -136,8 +137,9 @@ def make_shard(
         done += len(job.positions(number))
 
     header = _join(path, [folder / f"{number:06}.npz" for number in numbers], source.skipped if index == 0 else ())
-    for number in numbers:
-        (folder / f"{number:06}.npz").unlink(missing_ok=True)
+    for pattern in ("[0-9]*.npz", ".*.part"):  # the second of runs that were killed while they wrote
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not empty: it holds what is not ours
         folder.rmdir()
     return _shard(path, header, resumed=resumed, computed=computed)
@@ -209,8 +211,11 @@ def merge_shards(paths: Sequence[str | os.PathLike[str]]) -> Reference:
     )
 
 
-def open_source(side: Any, preparation: Preparation) -> ImageSource | TextSource:
-    """A side that can be cut into leaves, with its extractor chosen. Raises `InputError` for the others."""
+def open_source(side: Any, preparation: Preparation, *, sample_seed: int | None = None) -> ImageSource | TextSource:
+    """A side that can be cut into leaves, with its extractor chosen. Raises `InputError` for the others.
+
+    ``sample_seed`` is that of a generator; None is the seed of the preparation.
+    """
     opened = open_side(side)
     if isinstance(opened, Reference | FeatureRows):
         raise InputError(
@@ -222,8 +227,8 @@ def open_source(side: Any, preparation: Preparation) -> ImageSource | TextSource
         if preparation.num_images is None:
             raise InputError(f"{opened.name} makes as many images as one asks for. Say how many: --num-images 1000000.")
         return GeneratorSource(
-            opened, preparation.num_images, seed=preparation.seed, device=preparation.device,
-            backend=preparation.backend, threads=preparation.threads,
+            opened, preparation.num_images, seed=preparation.seed if sample_seed is None else sample_seed,
+            device=preparation.device, backend=preparation.backend, threads=preparation.threads,
         )  # fmt: skip
     if preparation.num_images is not None:
         raise InputError(

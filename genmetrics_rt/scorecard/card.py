@@ -35,6 +35,7 @@ class Found:
     why_not: str = ""
     notes: tuple[str, ...] = ()
     expected: str | None = None  # "yes" | "no" | "depends" | "has none"; None of an unknown family
+    is_ranked: bool = True  # False where something else makes the values worthless, which a note says
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class Scorecard:
 
 
 def leading(found: Found) -> Measure | None:
-    """The measure by which models are ranked in a property."""
-    return next((measure for measure in found.measures if measure.leading), None)
+    """The measure by which a model is ranked in a property; None where it is not."""
+    return next((measure for measure in found.measures if measure.leading and found.is_ranked), None)
 
 
 def leaders(measures: Mapping[str, Measure | None]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.latent.disentanglement import Disentanglement
@@ -63,21 +64,21 @@ def latent_space(report: LatentReport) -> Found:
     """The perceptual path length, and whether pictures jump on the way."""
     path, smooth = report.path_length, report.smoothness
     jumping, paths = smooth.num_jumping, smooth.num_paths
+    low, high = accuracy_uncertainty(jumping, paths).interval
     measures = (
         Measure(
             "jumping_paths",
-            "share of paths with a jump",
-            jumping / paths,
-            "",
+            "paths with a jump",
+            100 * jumping / paths,
+            "%",
             False,
-            accuracy_uncertainty(jumping, paths).interval,
+            (100 * low if jumping else 0.0, 100 * high if jumping < paths else 100.0),  # else rounding shows
             f"{jumping} of {counted(paths, 'path')} between unrelated pictures",
             leading=True,
         ),
-        Measure("path_length", "path length", path.value, "", False, path.interval),
+        Measure("path_length", "path length", path.value, "", False, path.interval, f"by the {report.distance.title}"),
     )
-    notes = [f"Path length by the {report.distance.title}."] if report.distance.title else []
-    return Found(measures, notes=(*notes, *path.notes, *(finding.claim for finding in report.findings)))
+    return Found(measures, notes=(*path.notes, *(finding.claim for finding in report.findings)))
 
 
 def disentangled(found: Disentanglement | None, kind: str) -> Found:
@@ -119,6 +120,11 @@ def likelihood(report: LikelihoodReport, seconds_per_image: float) -> Found:
     measures.append(Measure("seconds_per_image", "cost", 1e3 * seconds_per_image, "ms an image", False))
     notes = (f"Of {entry.images}.", *(finding.claim for finding in report.findings))
     return Found(tuple(measures), notes=notes)
+
+
+def not_ranked(found: Found) -> Found:
+    """The scores of a model that copies: they are those of the reference, and say nothing of the model."""
+    return replace(found, notes=(*found.notes, "Not ranked: it copies the reference."), is_ranked=False)
 
 
 def failed(error: InputError) -> Found:

@@ -96,13 +96,16 @@ def make_scorecard(
     made = make_reference(reference, progress=progress, **common)
     cards, reports = [], []
     for name, generator in zip(names, opened, strict=True):
-        report = evaluate(generator, made, progress=progress, **common)
+        told = _named(progress, name)
+        report = evaluate(generator, made, progress=told, **common)
         reports.append(report)
-        found = {
+        found: dict[str, Found] = {
             **_of_report(report, generator),
-            **_of_latent(generator, extractor or made.extractor.name, distance, num_paths, seed, device, threads),
+            **_of_latent(
+                generator, extractor or made.extractor.name, distance, num_paths, seed, device, threads, told
+            ),
             "likelihood": _of_density(
-                name, (densities or {}).get(name), reference, num_images, seed, device, threads
+                name, (densities or {}).get(name), reference, num_images, seed, device, threads, told
             ),
         }  # fmt: skip
         cards.append(_card(name, generator, found, report, seed, device, threads))
@@ -123,6 +126,11 @@ def make_scorecard(
         seed=seed,
         notes=tuple(dict.fromkeys(note for report in reports for note in report.runtime.notes)),
     )
+
+
+def _named(progress: ProgressCallback | None, name: str) -> ProgressCallback | None:
+    """Says of which generator it is told."""
+    return progress and (lambda state: progress(replace(state, stage=f"{name}, {state.stage}")))
 
 
 def _listed(generators: Any) -> list[Any]:
@@ -154,11 +162,13 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _of_report(report: Report, generator: Generator) -> dict[str, Found]:
+    of_samples = {"quality": measuring.quality(report), "coverage": measuring.coverage(report)}
+    if any(finding.key == "memorisation" for finding in report.findings):
+        of_samples = {key: measuring.not_ranked(found) for key, found in of_samples.items()}
     calls = (generator.bundle.manifest.record.get("sampling") or {}).get("network_calls")
     return {
         "sampling": measuring.sampling(report.generators["generated"], calls if type(calls) is int else None),
-        "quality": measuring.quality(report),
-        "coverage": measuring.coverage(report),
+        **of_samples,
     }
 
 
@@ -170,12 +180,13 @@ def _of_latent(
     seed: int,
     device: str,
     threads: int | None,
+    progress: ProgressCallback | None,
 ) -> dict[str, Found]:
     kind = "declared" if generator.factors else "dims"
     words_of = {"declared": "those that it declares", "dims": "its latent dimensions, at most 32 of them"}
     options: dict[str, Any] = {
         "distance": distance, "num_paths": num_paths, "seed": seed, "extractor": extractor, "device": device,
-        "threads": threads,
+        "threads": threads, "progress": progress,
     }  # fmt: skip
     looked = _tried(lambda: examine_latent_space(generator, factors=kind, **options))
     if isinstance(looked, LatentReport):
@@ -190,7 +201,14 @@ def _of_latent(
 
 
 def _of_density(
-    name: str, density: Any, reference: Any, num_images: int | None, seed: int, device: str, threads: int | None
+    name: str,
+    density: Any,
+    reference: Any,
+    num_images: int | None,
+    seed: int,
+    device: str,
+    threads: int | None,
+    progress: ProgressCallback | None,
 ) -> Found:
     density = density or _sibling(name)
     if density is None:
@@ -201,8 +219,9 @@ def _of_density(
 
     def measured() -> Found:
         report = likelihood_of_images(
-            density, reference, generated=False, num_images=num_images, seed=seed, device=device, threads=threads
-        )
+            density, reference, generated=False, num_images=num_images, seed=seed, device=device, threads=threads,
+            progress=progress,
+        )  # fmt: skip
         entry = report.entries[0]
         images = sum(estimate.num_images for estimate in entry.estimates.values())
         return measuring.likelihood(report, report.runtime.seconds / images)

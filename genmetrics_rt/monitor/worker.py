@@ -1,0 +1,359 @@
+"""The worker: a process of its own at low priority that turns queued images into features, panes, scores and alarms.
+
+It is told what to do by lines of JSON on standard input and answers by lines of JSON; what it has to keep lies in the
+state folder. When its parent goes, standard input ends and it goes too, at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from genmetrics_rt.arrays import FeatureArray, FloatArray, ImageArray
+from genmetrics_rt.diagnosis.traits import traits_of
+from genmetrics_rt.errors import GenmetricsError, InputError
+from genmetrics_rt.extraction import FeatureExtractor
+from genmetrics_rt.monitor.alarms import Alarms
+from genmetrics_rt.monitor.judging import Judge, Sizes, traits_per_pane, traits_table
+from genmetrics_rt.monitor.panes import TRAITS, OpenPane, Pane, StateFolder, merge
+from genmetrics_rt.monitor.ring import QueueReader, Word
+from genmetrics_rt.reference import Reference
+from genmetrics_rt.report import Report
+from genmetrics_rt.sources import ArraySource
+
+# What the state folder holds beside the panes: enough to judge windows without the service.
+_SIDES = ("reference.npz", "healthy.npz", "reference_traits.npy", "healthy_traits.npy")
+_SETTINGS = ("identity", "window", "panes", "max_rows", "metrics", "false_alarms", "seed")
+FATAL = 78  # exit status: starting again would not help (EX_CONFIG)
+_IDLE = (0.005, 0.05)  # seconds between looks at an empty queue, shortest and longest
+
+
+class Worker:
+    """The loop and what it holds."""
+
+    def __init__(self, config: dict[str, Any], out: TextIO, orders: queue.SimpleQueue[dict[str, Any]]) -> None:
+        self._out, self._orders = out, orders
+        self._config = config
+        self._queue = QueueReader(config["queue"], config["queue_bytes"])
+        self._sizes = Sizes(config["window"], config["panes"], config["max_rows"])
+        self._folder = StateFolder(Path(config["state"]))
+        self._lock = _locked(self._folder.root)
+        self._say({"state": "starting"})
+        self._extractor = FeatureExtractor(
+            config["extractor"],
+            protocol=config["protocol"],
+            tap=config["tap"],
+            device=config["device"],
+            backend=config["backend"],
+            precision=config["precision"],
+            threads=config["threads"],
+        )
+        self._judge = self._open_judge()
+        self._alarms = Alarms(panes=self._sizes.panes)
+        self._panes: list[Pane] = []
+        self._numbers: list[int] = []
+        self._next, self._windows = 0, 0
+        self._before = 0  # images in finished panes that came through earlier queues
+        self._carried = 0  # of those in the open pane
+        self._report: Report | None = None
+        self._scores: dict[str, dict[str, Any]] = {}
+        self._open = OpenPane(time.time())
+        self._restore()
+        self._say(self._status())
+
+    def _open_judge(self) -> Judge:
+        """The judge with its limits: from the folder if they are those of this reference, else from healthy windows."""
+        config, folder = self._config, self._folder
+        kept = folder.load("settings.json")
+        if kept.get("identity") != config["identity"]:
+            if folder.load():
+                raise InputError(
+                    f"The state in {folder.root} belongs to another reference, extractor or window. Give another "
+                    "folder, or remove it."
+                )
+            for name in _SIDES:
+                given = Path(config["work"]) / name
+                (folder.root / name).unlink(missing_ok=True)
+                if given.exists():
+                    folder.save_file(name, given.read_bytes())
+            kept = {key: config[key] for key in _SETTINGS}
+            folder.save_file("settings.json", json.dumps(kept).encode())
+        judge = judge_of_folder(folder.root)
+        if (judge.extractor.numeric_id, judge.extractor.protocol) != (
+            self._extractor.summary.numeric_id,
+            self._extractor.summary.protocol,
+        ):
+            Reference.load(folder.root / _SIDES[0]).require_same_features(self._extractor.summary)
+        if not judge.is_calibrated:
+            self._say({"state": "calibrating"})
+            folder.save_file("limits.json", json.dumps({"identity": config["identity"], **judge.to_record()}).encode())
+        judge.forget_healthy()
+        return judge
+
+    def _restore(self) -> None:
+        """Take up what the folder holds, and settle what a worker before this one had under way."""
+        record = self._folder.load()
+        words = self._queue
+        if record:
+            self._numbers, self._next, self._windows = list(record["panes"]), record["next"], record["windows"]
+            self._panes = self._folder.panes(self._numbers)
+            self._alarms.restore(record["alarms"])
+            self._scores = record["scores"]
+            same = record["queue"] == self._config["queue"]
+            words[Word.SEALED] = record["sealed"] if same else 0
+            self._before = record["before"] + (0 if same else record["sealed"])
+        kept = self._folder.take_open()
+        if kept is not None:
+            self._open = OpenPane(kept.started)
+            self._open.add(kept.rows, kept.logits, kept.traits)
+            self._carried = self._open.num_images
+        told = words[Word.SEALED] + words[Word.FAILED] + words[Word.OVERWRITTEN] + words[Word.LOST]
+        words[Word.LOST] += max(0, words[Word.TAKEN] - told)
+        words[Word.EXTRACTED] = words[Word.SEALED]
+        if len(self._panes) == self._sizes.panes:
+            self._report = self._judge.judge(self._window())[1]
+
+    def run(self) -> None:
+        """Until it is told to stop."""
+        pause = _IDLE[0]
+        while True:
+            self._queue[Word.BEAT] = time.monotonic_ns() // 1_000_000
+            while not self._orders.empty():
+                if not self._obey(self._orders.get()):
+                    return
+            images = self._queue.take()
+            if images is None:
+                time.sleep(pause)
+                pause = min(2 * pause, _IDLE[1])
+                continue
+            pause = _IDLE[0]
+            for start in range(0, len(images), self._extractor.batch_size):
+                self._take_in(images[start : start + self._extractor.batch_size])
+
+    # Orders
+
+    def _obey(self, order: dict[str, Any]) -> bool:
+        """Do what a line says; False to stop."""
+        answer: dict[str, Any] = {"answer": order["id"]}
+        if order["do"] == "stop":
+            if self._open.num_images >= 2:
+                self._folder.save_open(self._open.finish(time.time(), max_rows=self._open.num_images))
+            return False
+        if self._report is None:
+            answer["none"] = True
+        elif order["do"] == "html":
+            answer["text"] = self._report.to_html()
+        else:
+            answer["text"] = self._report.to_json()
+        self._say(answer)
+        return True
+
+    def _say(self, record: dict[str, Any]) -> None:
+        self._out.write(json.dumps(record) + "\n")
+        self._out.flush()
+
+    # Images
+
+    def _take_in(self, images: ImageArray) -> None:
+        start = time.monotonic_ns()
+        images = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
+        try:
+            found = [self._extracted(images)]
+        except Exception:  # one image of the batch, perhaps: the others count
+            found = []
+            for row in range(len(images)):
+                try:
+                    found.append(self._extracted(images[row : row + 1]))
+                except Exception as error:
+                    if not self._queue[Word.FAILED]:
+                        print(f"genmetrics monitor: an image could not be used: {error}", file=sys.stderr)
+                    self._queue[Word.FAILED] += 1
+        self._queue[Word.BUSY_MICROSECONDS] += (time.monotonic_ns() - start) // 1000
+        for rows, logits, traits in found:
+            self._add(rows, logits, traits)
+
+    def _extracted(self, images: ImageArray) -> tuple[FeatureArray, FeatureArray | None, FloatArray]:
+        """Features, logits, and the traits of some of the images. Raises for features that are no numbers."""
+        rows, logits = self._extractor(images)
+        if not np.isfinite(rows).all() or (logits is not None and not np.isfinite(logits).all()):
+            raise InputError("the network answers NaN or infinity")
+        every = max(1, self._sizes.pane // traits_per_pane(self._sizes))
+        at = self._open.num_images
+        chosen = [row for row in range(len(images)) if (at + row) % every == 0]
+        if not chosen:
+            return rows, logits, np.empty((0, len(TRAITS)))
+        source = ArraySource(images[chosen])
+        return rows, logits, traits_table(traits_of(source, sample=len(chosen), threads=1))
+
+    def _add(self, rows: FeatureArray, logits: FeatureArray | None, traits: FloatArray) -> None:
+        """Into the open pane; what is too much for it begins the next."""
+        while len(rows):
+            room = self._sizes.pane - self._open.num_images
+            self._open.add(rows[:room], None if logits is None else logits[:room], traits)
+            self._queue[Word.EXTRACTED] += min(room, len(rows))
+            rows, traits = rows[room:], traits[:0]
+            logits = None if logits is None else logits[room:]
+            if self._open.num_images == self._sizes.pane:
+                self._seal()
+
+    def _seal(self) -> None:
+        """Finish the pane, judge the window that it ends, save both, and tell."""
+        sizes = self._sizes
+        pane = self._open.finish(time.time(), max_rows=sizes.max_rows)
+        number = self._next
+        self._panes, self._numbers = [*self._panes, pane][-sizes.panes :], [*self._numbers, number][-sizes.panes :]
+        self._next += 1
+        changed = []
+        if len(self._panes) == sizes.panes:
+            window = self._window()
+            values, self._report = self._judge.judge(window)
+            claims = {f.key: f.claim for f in self._report.findings if f.severity in ("problem", "warning")}
+            changed = self._alarms.judge(values, self._judge.limits, claims, self._judge.usual, pane.ended)
+            shown = {
+                "values": {key: value for key, value in values.items() if not key.endswith(("_low", "_high"))},
+                "num_images": window.num_images,
+                "ended": pane.ended,
+                "findings": claims,
+            }
+            self._scores["sliding"] = shown
+            if self._next % sizes.panes == 0:
+                self._scores["tumbling"] = shown
+                self._windows += 1
+        sealed = self._queue[Word.SEALED] + pane.num_images - self._carried
+        self._before, self._carried = self._before + self._carried, 0
+        self._folder.save(
+            {
+                "identity": self._config["identity"],
+                "queue": self._config["queue"],
+                "panes": self._numbers,
+                "next": self._next,
+                "windows": self._windows,
+                "sealed": sealed,
+                "before": self._before,
+                "alarms": self._alarms.to_records(),
+                "scores": self._scores,
+            },
+            number,
+            pane,
+        )
+        self._queue[Word.SEALED] = sealed
+        self._open = OpenPane(time.time())
+        self._say(self._status() | {"changed": [alarm.key for alarm in changed]})
+
+    def _window(self) -> Pane:
+        return merge(self._panes, max_rows=self._sizes.max_rows)
+
+    def _status(self) -> dict[str, Any]:
+        limits = self._judge.limits
+        return {
+            "state": "running",
+            "worker": os.getpid(),
+            "panes": len(self._panes),
+            "finished_panes": self._next,
+            "tumbling_windows": self._windows,
+            "images_in_panes": self._before + self._queue[Word.SEALED],
+            "scores": self._scores,
+            "limits": {key: limit.raise_at for key, limit in limits.items()},
+            "healthy": {key: limit.healthy for key, limit in limits.items()},
+            "usual_findings": sorted(self._judge.usual),
+            "alarms": self._alarms.to_records(),
+            "extractor": self._extractor.summary.name,
+            "rows": self._judge.rows,
+        }
+
+
+def judge_of_folder(root: Path) -> Judge:
+    """The judge of a state folder, with the limits that lie there. Needs no network."""
+    folder = StateFolder(root)
+    settings = folder.load("settings.json")
+    reference = Reference.load(root / "reference.npz")
+    healthy = Reference.load(root / "healthy.npz") if (root / "healthy.npz").exists() else None
+    if healthy is not None:
+        healthy.require_same_features(reference.extractor)
+    judge = Judge(
+        reference,
+        None if healthy is None else healthy.features,
+        Sizes(settings["window"], settings["panes"], settings["max_rows"]),
+        metrics=settings["metrics"],
+        reference_traits=_traits(root / "reference_traits.npy"),
+        healthy_traits=_traits(root / ("healthy_traits.npy" if healthy else "reference_traits.npy")),
+        false_alarms=settings["false_alarms"],
+        seed=settings["seed"],
+    )
+    limits = folder.load("limits.json")
+    if limits.get("identity") == settings["identity"]:
+        judge.restore(limits)
+    return judge
+
+
+def _traits(path: Path) -> FloatArray | None:
+    if not path.exists():
+        return None
+    table: FloatArray = np.load(path, allow_pickle=False)
+    return table
+
+
+def _locked(root: Path) -> Any:
+    """Hold the folder for this process: two that write would destroy each other's state."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = open(root / "lock", "w")
+    for _ in range(100):  # the worker of a service that was killed just now goes within half a second
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            time.sleep(0.1)
+    raise InputError(f"{root} is in use by another monitor. Give each replica a state folder of its own.")
+
+
+def _listen(orders: queue.SimpleQueue[dict[str, Any]], config: dict[str, Any]) -> None:
+    """Pass on the lines of standard input; go when it ends."""
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+    _go(config)
+
+
+def _watch(parent: int, config: dict[str, Any]) -> None:
+    """Go when the parent has gone, even if somebody else holds the other end of standard input."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    _go(config)
+
+
+def _go(config: dict[str, Any]) -> None:
+    if config["temporary"]:
+        shutil.rmtree(config["work"], ignore_errors=True)
+    os._exit(0)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parent = os.getppid()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints must not get between the lines
+    config = json.loads(sys.stdin.readline())
+    if hasattr(os, "nice"):
+        os.nice(config["nice"])
+    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders, config), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, config), daemon=True).start()
+    try:
+        worker = Worker(config, out, orders)
+        worker.run()
+    except GenmetricsError as error:
+        out.write(json.dumps({"state": "failed", "error": str(error)}) + "\n")
+        out.flush()
+        os._exit(FATAL)
+    os._exit(0)  # without waiting for threads that listen

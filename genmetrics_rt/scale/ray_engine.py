@@ -1,0 +1,314 @@
+"""Sides computed by Ray Data: an actor pool runs leaves, an aggregation joins them, a worker that dies is replaced.
+
+    numbers of leaves → map_batches (actors: open the side, run a leaf) → AggregateFnV2 (tree of moments) → `Reference`
+
+What travels is one state per leaf, never images and never rows that the sample does not need. Ray computes the leaves
+of a dead worker again; each leaf enters the tree once, and the end refuses to go on unless all of them did. The
+result has the same bits as `merge_shards`, whatever worker did what.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.errors import FeatureMismatch, GenmetricsError, InputError, MissingPackage
+from genmetrics_rt.evaluation import evaluate
+from genmetrics_rt.extraction import ProgressCallback
+from genmetrics_rt.generator_files import Generator
+from genmetrics_rt.manifest import Protocol
+from genmetrics_rt.preparation import MAX_DEFAULT_SAMPLES, Preparation
+from genmetrics_rt.reference import Reference
+from genmetrics_rt.report import Report, SkippedImage
+from genmetrics_rt.scale.leaves import Job, Leaf, MomentTree, Rows, reference_of, run_leaf
+from genmetrics_rt.scale.sharding import open_source
+from genmetrics_rt.sides import FeatureRows, open_side
+
+
+def evaluate_with_ray(
+    generated: Any,
+    reference: Any,
+    *,
+    workers: int | None = None,
+    extractor: str | os.PathLike[str] | Bundle | None = None,
+    protocol: str | Protocol | None = None,
+    tap: str | None = None,
+    metrics: str | Sequence[str] | None = None,
+    device: str = "auto",
+    backend: str = "onnx",
+    precision: str = "fp32",
+    intervals: bool = True,
+    training_log: str | os.PathLike[str] | None = None,
+    num_images: int | None = None,
+    seed: int = 0,
+    cache: bool = True,
+    strict: bool = False,
+    batch_size: int | None = None,
+    threads: int = 1,
+    progress: ProgressCallback | None = None,
+) -> Report:
+    """`evaluate`, with the images of both sides computed by Ray.
+
+    Uses the Ray cluster that the process is connected to, or that ``RAY_ADDRESS`` names; else it starts one on this
+    machine. Every worker opens the sides itself, so they must lie where all of them can read: a shared file system or
+    a URL. The report shows no pictures, and makes no findings from them.
+
+    Parameters
+    ----------
+    workers
+        Actors in the pool; None is as many as the cluster has room for.
+    threads
+        Threads, and CPUs that Ray sets aside, for each worker.
+    num_images
+        For a generator; stored sides are taken whole.
+
+    The others are those of `evaluate`.
+
+    Raises
+    ------
+    MissingPackage
+        Ray is not installed.
+    InputError
+        As `evaluate`; also when a worker sees other files than this process.
+    """
+    _ray()
+    opened = [open_side(reference), open_side(generated)]
+    chosen = Preparation(
+        extractor, protocol, tap, device, backend, precision, num_images, seed, cache, strict, batch_size, threads,
+        progress,
+    )  # fmt: skip
+    chosen.choose_extractor(opened[1], opened[0])
+    options = {
+        "extractor": chosen.extractor, "protocol": chosen.protocol, "tap": chosen.tap, "device": device,
+        "backend": backend, "precision": precision, "cache": cache, "strict": strict, "batch_size": batch_size,
+        "threads": threads,
+    }  # fmt: skip
+    sides: list[Any] = []
+    for what, given, side in zip(("reference", "generated"), (reference, generated), opened, strict=True):
+        if isinstance(side, Reference | FeatureRows):
+            sides.append(side)
+            continue
+        count = num_images
+        if isinstance(side, Generator) and count is None:
+            known = sides[0].summary.num_images if sides and isinstance(sides[0], Reference) else None
+            count = min(known or MAX_DEFAULT_SAMPLES, MAX_DEFAULT_SAMPLES)
+        sides.append(
+            reference_with_ray(
+                given if isinstance(given, str | os.PathLike) else side,
+                workers=workers,
+                num_images=count if isinstance(side, Generator) else None,
+                seed=seed,
+                # As in `evaluate`: a generator never meets its own samples on the reference side.
+                sample_seed=seed + (what == "reference"),
+                **options,
+            )
+        )
+    named = {"extractor": extractor, "protocol": protocol} if all(side in opened for side in sides) else {}
+    return evaluate(
+        sides[1], sides[0], metrics=metrics, intervals=intervals, training_log=training_log, seed=seed, cache=cache,
+        progress=progress, **named,
+    )  # fmt: skip
+
+
+def reference_with_ray(
+    side: Any,
+    *,
+    workers: int | None = None,
+    seed: int = 0,
+    sample_seed: int | None = None,
+    num_images: int | None = None,
+    leaf_size: int | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    **options: Any,
+) -> Reference:
+    """One side as a `Reference`. Options as `make_reference`; see `evaluate_with_ray`."""
+    ray = _ray()
+    extractor = options.get("extractor")
+    if isinstance(extractor, Bundle):
+        options["extractor"] = extractor.path
+    given = _Given(side, {"seed": seed, "num_images": num_images, "device": device, "threads": threads, **options},
+                   sample_seed, leaf_size)  # fmt: skip
+    mine = given.open()
+    job, source = mine.job, mine.source
+    on_gpu = mine.network.device != "cpu"
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)) // (1 if on_gpu else threads)
+    workers = min(workers or max(1, room), job.num_leaves)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    numbers = ray.data.from_items([{"leaf": number} for number in range(job.num_leaves)],
+                                  override_num_blocks=job.num_leaves)  # fmt: skip
+    try:
+        (joined_bytes,) = (
+            numbers.map_batches(
+                _LeafWorker,
+                fn_constructor_kwargs={"given": given, "job": job},
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=threads,
+                num_gpus=1 if on_gpu else None,
+            )
+            .aggregate(_join_leaves())
+            .values()
+        )
+    except ray.exceptions.RayError as error:
+        raise _own_error(error) from error
+    joined: _Joined = pickle.loads(joined_bytes)
+    if sorted(joined.content) != list(range(job.num_leaves)):
+        raise GenmetricsError(
+            f"Ray gave back {len(joined.content):,} of {job.num_leaves:,} leaves of {job.source}. Nothing is scored on "
+            "part of the images: start it again."
+        )
+    numbers_in_order = range(job.num_leaves)
+    return reference_of(
+        job,
+        joined.moments,
+        joined.spatial,
+        joined.rows,
+        [joined.content[number] for number in numbers_in_order],
+        (*source.skipped, *(entry for number in numbers_in_order for entry in joined.skipped[number])),
+        f"Computed by {workers} Ray workers in {job.num_leaves:,} leaves.",
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    source: Any
+    network: Any
+    preparation: Preparation
+    job: Job
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the user gave: each process opens it for itself."""
+
+    side: Any
+    options: Mapping[str, Any]
+    sample_seed: int | None
+    leaf_size: int | None
+
+    def open(self) -> _Opened:
+        defaults = {
+            "extractor": None, "protocol": None, "tap": None, "backend": "onnx", "precision": "fp32", "cache": True,
+            "strict": False, "batch_size": None, "progress": None,
+        }  # fmt: skip
+        preparation = Preparation(**{**defaults, **self.options})
+        source = open_source(self.side, preparation, sample_seed=self.sample_seed)
+        network = preparation.open_extractor()
+        job = Job.of(
+            source, network, preparation.overrides(), seed=preparation.seed, leaf_size=self.leaf_size
+        )
+        return _Opened(source, network, preparation, job)
+
+
+class _LeafWorker:
+    """An actor of the pool: opens side and network once, then runs the leaves that it is handed."""
+
+    def __init__(self, given: _Given, job: Job) -> None:
+        self._opened, self._job = given.open(), job
+        differences = job.differences(self._opened.job)
+        if differences:
+            raise FeatureMismatch(
+                f"A worker sees another {job.source} than the process that started it: {', '.join(differences)} "
+                "differ. Put the side where all workers read the same, and install the same versions everywhere."
+            )
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
+        opened = self._opened
+        states = []
+        for number in batch["leaf"]:
+            leaf, _ = run_leaf(
+                self._job, int(number), opened.source, opened.network, cache=opened.preparation.store,
+                strict=opened.preparation.strict,
+            )  # fmt: skip
+            states.append(pickle.dumps(leaf))
+        return {"leaf": states}
+
+
+@dataclass
+class _Joined:
+    """Leaves joined so far."""
+
+    moments: MomentTree = field(default_factory=MomentTree)
+    spatial: MomentTree = field(default_factory=MomentTree)
+    rows: list[Rows] = field(default_factory=list)
+    content: dict[int, str] = field(default_factory=dict)
+    skipped: dict[int, tuple[SkippedImage, ...]] = field(default_factory=dict)
+
+    def add(self, leaf: Leaf) -> None:
+        self._require_new({leaf.number: leaf.content_hash})
+        self.moments.add(leaf.moments, (0, leaf.number))
+        self.spatial.add(leaf.spatial, (0, leaf.number))
+        self.rows.append(leaf.rows)
+        self.content[leaf.number], self.skipped[leaf.number] = leaf.content_hash, leaf.skipped
+
+    def merge(self, other: _Joined) -> None:
+        self._require_new(other.content)
+        self.moments.merge(other.moments)
+        self.spatial.merge(other.spatial)
+        self.rows += other.rows
+        self.content |= other.content
+        self.skipped |= other.skipped
+
+    def _require_new(self, content: Mapping[int, str]) -> None:
+        twice = sorted(set(content) & set(self.content))
+        if twice:
+            raise GenmetricsError(f"Ray handed over leaf {twice[0]} twice. Nothing is scored on images counted twice.")
+
+
+def _join_leaves() -> Any:
+    """The aggregation, as a class that can only be made where Ray is."""
+    from ray.data.aggregate import AggregateFnV2
+
+    class JoinLeaves(AggregateFnV2):  # type: ignore[misc, unused-ignore]
+        """Accumulators are bytes, since they travel as values of a table."""
+
+        def __init__(self) -> None:
+            zero: Callable[[], bytes] = lambda: pickle.dumps(_Joined())  # noqa: E731
+            super().__init__("joined", zero, on="leaf", ignore_nulls=True)
+
+        def aggregate_block(self, block: Any) -> bytes:
+            joined = _Joined()
+            for leaf in block.column("leaf").to_pylist():
+                joined.add(pickle.loads(leaf))
+            return pickle.dumps(joined)
+
+        def combine(self, current_accumulator: bytes, new: bytes) -> bytes:
+            joined: _Joined = pickle.loads(current_accumulator)
+            joined.merge(pickle.loads(new))
+            return pickle.dumps(joined)
+
+    return JoinLeaves()
+
+
+def _ray() -> Any:
+    # Before the import: Ray reports its use unless told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingPackage(
+            "--engine ray needs Ray Data, which is not installed. Install it: pip install 'genmetrics-rt[ray]', or use "
+            "genmetrics shard and merge, which need nothing more."
+        ) from error
+    return ray
+
+
+def _own_error(error: BaseException) -> GenmetricsError:
+    """The error that a worker raised on purpose, out of what Ray wrapped it in."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, GenmetricsError):
+            return type(seen)(str(getattr(seen, "cause", None) or seen).strip().splitlines()[-1])
+        cause = getattr(seen, "cause", None)
+        seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    return InputError(f"Ray gave up: {str(error).strip().splitlines()[-1]}. Its log has more.")

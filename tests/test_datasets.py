@@ -1,0 +1,203 @@
+"""Sides as they lie in storage: URLs, tars of a WebDataset, Parquet with image bytes."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import genmetrics_rt as gm
+from genmetrics_rt.datasets import open_dataset
+from genmetrics_rt.sides import open_side
+from tests import makers
+
+PICTURES = makers.pictures(60, seed=3)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+ENCODED = [png(pixels) for pixels in PICTURES]
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three tars of 20 samples: image, class and text of each, as webdataset writes them."""
+    folder = tmp_path_factory.mktemp("webdataset")
+    for shard in range(3):
+        members = {}
+        for row in range(20):
+            key = f"{shard * 20 + row:06}"
+            members |= {f"{key}.png": ENCODED[shard * 20 + row], f"{key}.cls": b"3", f"{key}.caption.txt": b"a dot"}
+        if shard == 1:
+            members["lost.txt"] = b"its image is missing"
+        write_tar(folder / f"train-{shard:04}.tar", members)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(tiny: Path) -> np.ndarray:
+    return gm.make_reference(PICTURES, extractor=tiny).features.values
+
+
+def features(side: object, tiny: Path) -> np.ndarray:
+    return gm.make_reference(side, extractor=tiny).features.values
+
+
+def test_tars_by_pattern_and_by_folder(tars: Path, tiny: Path, expected: np.ndarray) -> None:
+    for side in (f"{tars}/train-{{0000..0002}}.tar", f"{tars}/train-*.tar", str(tars)):
+        source = open_side(side)
+        assert len(source) == 60 and source.entry_name(25) == "train-0001.tar/000025.png"
+        # Annotations belong to their images; a file without one is told.
+        assert [entry.name for entry in source.skipped] == ["train-0001.tar/lost.txt"]
+        assert np.array_equal(features(side, tiny), expected)
+
+
+def test_a_pattern_must_name_something(tars: Path, tmp_path: Path) -> None:
+    with pytest.raises(gm.MissingInput, match=r"train-0003\.tar does not exist"):
+        open_side(f"{tars}/train-{{0002..0003}}.tar")
+    with pytest.raises(gm.MissingInput, match="no file has such a name"):
+        open_side(f"{tmp_path}/*.tar")
+    makers.image_folder(tmp_path / "images", 3)
+    with pytest.raises(gm.InputError, match=r"3 files, 0000\.png among them"):
+        open_side(f"{tmp_path}/images/*.png")
+
+
+def test_more_files_than_are_open_at_a_time(tiny: Path, expected: np.ndarray, tmp_path: Path) -> None:
+    for row in range(60):
+        write_tar(tmp_path / f"{row:02}.tar", {"image.png": ENCODED[row]})
+    write_tar(tmp_path / "99.tar", {"only.txt": b"no image"})
+    assert np.array_equal(features(str(tmp_path), tiny), expected)
+
+
+class TestParquet:
+    @pytest.fixture(autouse=True)
+    def arrow(self) -> None:
+        self.arrow = pytest.importorskip("pyarrow")
+        self.parquet = pytest.importorskip("pyarrow.parquet")
+
+    def write(self, path: Path, columns: dict[str, object], group: int = 16) -> None:
+        self.parquet.write_table(self.arrow.table(columns), path, row_group_size=group)
+
+    def test_bytes_and_structs(self, tiny: Path, expected: np.ndarray, tmp_path: Path) -> None:
+        kind = self.arrow.struct([("bytes", self.arrow.binary()), ("path", self.arrow.string())])
+        as_structs = [{"bytes": data, "path": f"{row}.png"} for row, data in enumerate(ENCODED)]
+        self.write(tmp_path / "plain.parquet", {"label": list(range(60)), "jpg": ENCODED})
+        for part in range(2):  # as Hugging Face's datasets library writes them
+            rows = slice(30 * part, 30 * part + 30)
+            folder = tmp_path / "hf"
+            folder.mkdir(exist_ok=True)
+            self.write(
+                folder / f"train-0000{part}-of-00002.parquet",
+                {"image": self.arrow.array(as_structs[rows], kind), "label": list(range(30))},
+            )
+        for side in (tmp_path / "plain.parquet", tmp_path / "hf", f"{tmp_path}/hf/train-*.parquet"):
+            assert np.array_equal(features(side, tiny), expected)
+        assert open_side(tmp_path / "hf").entry_name(31) == "train-00001-of-00002.parquet/row 1"
+
+    def test_rows_that_cannot_be_used_are_listed(self, tiny: Path, tmp_path: Path) -> None:
+        kind = self.arrow.struct([("bytes", self.arrow.binary()), ("path", self.arrow.string())])
+        rows = [{"bytes": data, "path": None} for data in ENCODED[:10]]
+        rows[2] = {"bytes": None, "path": "/data/2.png"}
+        rows[5] = {"bytes": b"no image", "path": None}
+        rows[7] = None
+        self.write(tmp_path / "some.parquet", {"image": self.arrow.array(rows, kind)})
+        done = gm.make_reference(tmp_path / "some.parquet", extractor=tiny)
+        assert done.summary.num_images == 7
+        reasons = {entry.name: entry.reason for entry in done.summary.skipped}
+        assert set(reasons) == {f"some.parquet/row {row}" for row in (2, 5, 7)}
+        assert "only the path /data/2.png" in reasons["some.parquet/row 2"]
+        assert "empty" in reasons["some.parquet/row 7"]
+
+    def test_which_column(self, tmp_path: Path) -> None:
+        path = tmp_path / "table.parquet"
+        self.write(path, {"mask": ENCODED, "image": ENCODED})
+        assert open_side(path).read(0).encoded == ENCODED[0]
+        self.write(path, {"left": ENCODED, "right": ENCODED})
+        with pytest.raises(gm.UnreadableInput, match=r"several columns of image bytes \(found left: binary, right"):
+            open_side(path)
+        self.write(path, {"label": [1, 2]})
+        with pytest.raises(gm.UnreadableInput, match="no column of image bytes"):
+            open_side(path)
+        path.write_bytes(b"PAR1 and nothing more")
+        with pytest.raises(gm.UnreadableInput, match="no readable Parquet file"):
+            open_side(path)
+
+    def test_parts(self, tiny: Path, tmp_path: Path) -> None:
+        self.write(tmp_path / "many.parquet", {"image": ENCODED * 5}, group=50)
+        for index in range(2):
+            gm.make_shard(tmp_path / "many.parquet", tmp_path / f"{index}.npz", index=index, of=2, extractor=tiny)
+        merged = gm.merge_shards([tmp_path / "1.npz", tmp_path / "0.npz"])
+        assert np.array_equal(merged.features.values, features(tmp_path / "many.parquet", tiny))
+
+
+class TestUrls:
+    @pytest.fixture()
+    def memory(self) -> Iterator[object]:
+        fsspec = pytest.importorskip("fsspec")
+        files = fsspec.filesystem("memory")
+        yield files
+        files.store.clear()
+
+    def test_image_files(self, memory: object, tiny: Path, expected: np.ndarray) -> None:
+        for row, data in enumerate(ENCODED):
+            memory.pipe(f"/bucket/real/{row // 30}/{row:03}.png", data)
+        memory.pipe("/bucket/real/readme.md", b"about")
+        source = open_side("memory://bucket/real/")
+        assert source.entry_name(31) == "1/031.png" and source.skipped[0].name == "readme.md"
+        assert np.array_equal(features("memory://bucket/real", tiny), expected)
+        memory.rm("/bucket/real/0/005.png")
+        with pytest.raises(Exception, match="cannot be read"):
+            source.read(5)
+
+    def test_tars_and_parquet(self, memory: object, tars: Path, tiny: Path, expected: np.ndarray) -> None:
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        for path in tars.iterdir():
+            memory.pipe(f"/bucket/{path.name}", path.read_bytes())
+        with memory.open("/set/all.parquet", "wb") as file:
+            parquet.write_table(arrow.table({"image": ENCODED}), file)
+        for side in ("memory://bucket/train-{0000..0002}.tar", "memory://bucket", "memory://set/all.parquet"):
+            assert np.array_equal(features(side, tiny), expected)
+
+    def test_a_file_url_names_what_the_path_does(self, tmp_path: Path) -> None:
+        pytest.importorskip("fsspec")
+        makers.image_folder(tmp_path / "images", 5)
+        one, other = open_side(f"file://{tmp_path}/images"), open_side(tmp_path / "images")
+        assert [one.entry_name(row) for row in range(5)] == [other.entry_name(row) for row in range(5)]
+        assert one.digest(3) == other.digest(3)
+
+    def test_what_is_wrong_is_said(self, memory: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(gm.MissingInput, match="memory://nowhere does not exist"):
+            open_side("memory://nowhere")
+        with pytest.raises(gm.InputError, match="nonsense://x cannot be opened"):
+            open_side("nonsense://x")
+        monkeypatch.setitem(sys.modules, "fsspec", None)
+        with pytest.raises(gm.MissingPackage, match=r"genmetrics-rt\[data\]"):
+            open_dataset("s3://bucket/real")
+
+    def test_s3_goes_through_pyarrow_where_there_is_no_s3fs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The driver is pyarrow's; the store behind it is a folder here."""
+        pytest.importorskip("fsspec")
+        fs = pytest.importorskip("pyarrow.fs")
+        monkeypatch.setitem(sys.modules, "s3fs", None)
+        from genmetrics_rt import datasets
+
+        opened = datasets._file_system("s3://bucket/real?region=eu-central-1", "s3")
+        assert opened.fs.type_name == "s3" and isinstance(opened.fs, fs.S3FileSystem)

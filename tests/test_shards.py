@@ -1,0 +1,354 @@
+"""`genmetrics shard` and `genmetrics merge`: any number of parts, the same reference to the last bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import genmetrics_rt as gm
+from genmetrics_rt.cli import app
+from genmetrics_rt.features import row_priorities
+from genmetrics_rt.scale.leaves import Job, Moments, MomentTree, default_leaf_size
+from genmetrics_rt.scale.part_files import leaves_of_part, read_header
+from genmetrics_rt.statistics import FeatureStatistics, StatisticsAccumulator
+from tests import makers
+
+ROOT = Path(__file__).parents[1]
+
+# The command, which stops for a minute once a leaf is written.
+STALLS_AFTER_A_LEAF = """
+import sys, time
+import genmetrics_rt.scale.sharding as sharding
+from genmetrics_rt.cli import main
+write = sharding.write_leaf
+def write_and_wait(*arguments):
+    write(*arguments)
+    time.sleep(60)
+sharding.write_leaf = write_and_wait
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 images, two of which cannot be read."""
+    folder = tmp_path_factory.mktemp("sides") / "images"
+    makers.image_folder(folder, 600, seed=5)
+    (folder / "a broken one.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def parts_of(side: object, folder: Path, of: int, **options: object) -> list[Path]:
+    paths = [folder / f"part_{index}_of_{of}.npz" for index in range(of)]
+    for index, path in enumerate(paths):
+        gm.make_shard(side, path, index=index, of=of, **options)
+    return paths
+
+
+def content(reference: gm.Reference) -> str:
+    """A hash of every bit that scores are made of."""
+    statistics, digest = reference.features.statistics(), hashlib.sha256()
+    for array in (statistics.mean, statistics.covariance, reference.features.values, reference.features.index):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def test_any_number_of_parts_gives_the_same_bits(images: Path, tiny: Path, tmp_path: Path) -> None:
+    whole = gm.make_reference(images, extractor=tiny)
+    merged = {of: gm.merge_shards(parts_of(images, tmp_path, of, extractor=tiny)) for of in (1, 2, 3, 5)}
+    assert len({content(reference) for reference in merged.values()}) == 1
+    one = merged[3]
+    assert one.features.statistics().mean == pytest.approx(whole.features.statistics().mean, rel=1e-12, abs=1e-15)
+    difference = one.features.statistics().covariance - whole.features.statistics().covariance
+    assert np.abs(difference).max() <= 1e-12 * np.abs(whole.features.statistics().covariance).max()
+    assert np.array_equal(one.features.values, whole.features.values)
+    assert np.array_equal(one.features.index, whole.features.index)
+    assert one.summary.num_images == 600
+    assert sorted(one.summary.skipped, key=str) == sorted(whole.summary.skipped, key=str)
+    assert {entry.name for entry in one.summary.skipped} == {"a broken one.png", "notes.txt"}
+
+
+def test_a_merged_file_is_a_side(images: Path, tiny: Path, tmp_path: Path) -> None:
+    other = makers.image_folder(tmp_path / "other", 300, seed=9)
+    gm.merge_shards(parts_of(images, tmp_path, 2, extractor=tiny)).save(tmp_path / "merged.npz")
+    expected = gm.evaluate(images, other, extractor=tiny)
+    for report in (
+        gm.evaluate(tmp_path / "merged.npz", other, extractor=tiny),
+        gm.evaluate(images, tmp_path / "merged.npz", extractor=tiny),
+    ):
+        assert report.scores["fd"].value is not None
+    report = gm.evaluate(tmp_path / "merged.npz", other, extractor=tiny)
+    for key, score in expected.scores.items():
+        assert report.scores[key].value == pytest.approx(score.value, rel=1e-9, abs=1e-12), key
+    assert "2 parts" in " ".join(report.generated.notes) and len(report.generated.skipped) == 2
+
+
+def test_rows_are_the_same_uniform_sample_as_in_one_process(tiny: Path, tmp_path: Path) -> None:
+    """The rows of smallest hash of all positions, in however many parts."""
+    np.save(tmp_path / "many.npy", makers.pictures(1500, seed=2, size=8))
+    expected = np.sort(np.argsort(row_priorities(np.arange(1500), 3))[:200])
+    for of in (1, 4):
+        paths = parts_of(tmp_path / "many.npy", tmp_path, of, extractor=tiny, seed=3, max_kept=200)
+        merged = gm.merge_shards(paths)
+        assert np.array_equal(merged.features.index, expected)
+        assert merged.features.num_images == 1500 and not merged.features.has_all_rows
+        assert "uniform sample of 200 of its 1,500 images" in " ".join(merged.summary.notes)
+        stored = sum(len(np.load(path)["index"]) for path in paths)
+        assert 200 <= stored < 500  # a part keeps what may be in the sample, not a sample of its own
+    values = gm.make_reference(tmp_path / "many.npy", extractor=tiny).features.values
+    assert np.array_equal(merged.features.values, values[expected])
+
+
+def test_the_limit_of_hashes_leaves_enough_rows() -> None:
+    job = Job(1_000_000, "", 1024, 0, 50_000, None, {}, "")  # type: ignore[arg-type]
+    below = row_priorities(np.arange(1_000_000), 0) <= np.uint64(job.highest_kept)
+    assert 50_000 < below.sum() < 60_000
+
+
+@pytest.mark.parametrize("arrival", ["in order", "backwards", "at random"])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 21])
+def test_the_tree_does_not_mind_the_order(arrival: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    blocks = [rng.normal(3, 1, (rng.integers(0, 40), 6)) for _ in range(count)]
+    leaves = []
+    for block in blocks:
+        accumulator = StatisticsAccumulator()
+        accumulator.update(block)
+        leaves.append(Moments.of(accumulator))
+    numbers = list(range(count))
+    if arrival == "backwards":
+        numbers.reverse()
+    elif arrival == "at random":
+        rng.shuffle(numbers)
+    # Two trees that are joined later, as two parts are, and one that has all.
+    first, second, straight = MomentTree(), MomentTree(), MomentTree()
+    for place, number in enumerate(numbers):
+        (first if place % 3 else second).add(leaves[number], (0, number))
+    first.merge(second)
+    for number in range(count):
+        straight.add(leaves[number], (0, number))
+    rows = np.concatenate(blocks)
+    joined, expected = first.result(), straight.result()
+    if len(rows) < 2:
+        assert joined.num_images == len(rows)
+        return
+    assert np.array_equal(joined.result().covariance, expected.result().covariance)
+    assert np.array_equal(joined.result().mean, expected.result().mean)
+    whole = FeatureStatistics.from_features(rows)
+    assert np.abs(joined.result().covariance - whole.covariance).max() <= 1e-12 * whole.covariance.max()
+    assert len(list(straight.nodes())) == bin(count).count("1")
+
+
+def test_every_leaf_is_in_one_part() -> None:
+    for num_leaves in (1, 5, 16, 1000):
+        for of in range(1, min(num_leaves, 40) + 1):
+            parts = [leaves_of_part(num_leaves, index, of) for index in range(of)]
+            assert [leaf for part in parts for leaf in part] == list(range(num_leaves))
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_leaves_depend_on_the_side_alone() -> None:
+    assert default_leaf_size(50, 2048) == 128
+    assert default_leaf_size(100_000, 2048) == 4096  # a state of 16.8 MB beside rows of 33.6 MB
+    assert default_leaf_size(10**9, 2048) == 976_640 and -(-(10**9) // 976_640) == 1024
+
+
+class TestRefusals:
+    def test_the_same_part_twice(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        with pytest.raises(gm.InputError, match="named twice"):
+            gm.merge_shards([first, second, first])
+        copy = tmp_path / "copy.npz"
+        copy.write_bytes(second.read_bytes())
+        with pytest.raises(gm.InputError, match="are both part 1 of 2: its images would count twice"):
+            gm.merge_shards([first, second, copy])
+
+    def test_missing_parts_are_named(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        paths = parts_of(images, tmp_path, 5, extractor=tiny)
+        with pytest.raises(gm.MissingInput, match=r"Of 5 parts 2 are missing: 1, 3\. .*--index 1 --of 5"):
+            gm.merge_shards([paths[4], paths[0], paths[2]])
+        with pytest.raises(gm.UnreadableInput, match="does not exist"):
+            gm.merge_shards([*paths, tmp_path / "part_9.npz"])
+
+    def test_parts_of_another_number(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        two, three = parts_of(images, tmp_path, 2, extractor=tiny), parts_of(images, tmp_path, 3, extractor=tiny)
+        with pytest.raises(gm.InputError, match=r"one of 2 parts and .* one of 3"):
+            gm.merge_shards([two[0], three[1], three[2]])
+
+    def test_what_differs_is_named(self, images: Path, tiny: Path, tiny_classes: Path, tmp_path: Path) -> None:
+        (mine, _) = parts_of(images, tmp_path, 2, extractor=tiny)
+        other = tmp_path / "other.npz"
+
+        def refused(side: object, **options: object) -> str:
+            other.unlink(missing_ok=True)
+            gm.make_shard(side, other, index=1, of=2, **{"extractor": tiny, **options})
+            with pytest.raises(gm.FeatureMismatch) as error:
+                gm.merge_shards([mine, other])
+            return str(error.value)
+
+        assert "the extractor (tiny and tiny-classes)" in refused(images, extractor=tiny_classes)
+        assert "the seed (0 and 4)" in refused(images, seed=4)
+        assert "the size of the sample (50,000 and 100)" in refused(images, max_kept=100)
+        more = makers.image_folder(tmp_path / "more", 620, seed=5)
+        assert "the number of entries (601 and 620)" in refused(more)
+        protocols = {"tiny": makers.PROTOCOL, "nearest": {**makers.PROTOCOL, "default": False, "alpha": "drop"}}
+        both = makers.make_extractor(tmp_path / "both", protocols=protocols)
+        assert "the protocol (tiny and nearest)" in refused(images, extractor=both, protocol="nearest")
+        brighter = makers.make_extractor(tmp_path / "brighter", protocol={**makers.PROTOCOL, "scale": 1 / 127})
+        assert "scale (" in refused(images, extractor=brighter)
+        retrained = makers.make_extractor(tmp_path / "retrained", seed=8)
+        assert "graph (" in refused(images, extractor=retrained) or "weights (" in refused(images, extractor=retrained)
+
+    def test_other_images_under_the_same_names(self, tiny: Path, tmp_path: Path) -> None:
+        np.save(tmp_path / "a.npy", makers.pictures(300, seed=1))
+        np.save(tmp_path / "b.npy", makers.pictures(300, seed=2))
+        for index, name in enumerate("ab"):
+            gm.make_shard(tmp_path / f"{name}.npy", tmp_path / f"{name}.npz", index=index, of=2, extractor=tiny)
+        with pytest.raises(gm.FeatureMismatch, match="the names or the content of the images"):
+            gm.merge_shards([tmp_path / "a.npz", tmp_path / "b.npz"])
+
+    def test_what_cannot_be_cut(self, images: Path, tiny: Path, tiny_generator: Path, tmp_path: Path) -> None:
+        path = tmp_path / "part.npz"
+        with pytest.raises(gm.InputError, match="5 leaves of 128; it cannot be cut into 6 parts"):
+            gm.make_shard(images, path, index=0, of=6, extractor=tiny)
+        with pytest.raises(gm.InputError, match="numbers 0 to 1"):
+            gm.make_shard(images, path, index=2, of=2, extractor=tiny)
+        with pytest.raises(gm.InputError, match="Say how many"):
+            gm.make_shard(tiny_generator, path, index=0, of=2, extractor=tiny)
+        with pytest.raises(gm.InputError, match="consists of features already"):
+            gm.make_shard(np.zeros((9, 3)), path, index=0, of=2)
+        with pytest.raises(gm.InputError, match=r"must end in \.npz"):
+            gm.make_shard(images, tmp_path / "part.bin", index=0, of=2, extractor=tiny)
+        assert not path.exists()
+
+    def test_damaged_and_foreign_files(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        whole = second.read_bytes()
+        for damaged in (b"", whole[:-200], whole[: len(whole) // 2]):
+            second.write_bytes(damaged)
+            with pytest.raises(gm.UnreadableInput, match="no readable part"):
+                gm.merge_shards([first, second])
+        np.savez(second, values=np.zeros(3))
+        with pytest.raises(gm.UnreadableInput, match="no readable part"):
+            gm.merge_shards([first, second])
+        gm.make_reference(images, extractor=tiny).save(second)
+        with pytest.raises(gm.UnreadableInput, match="no part of a side"):
+            gm.merge_shards([first, second])
+
+    def test_nothing_usable(self, tiny: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "broken"
+        folder.mkdir()
+        for number in range(3):
+            (folder / f"{number}.png").write_bytes(b"no image")
+        paths = parts_of(folder, tmp_path, 1, extractor=tiny)
+        with pytest.raises(gm.EmptySide, match="none of 3 entries could be used"):
+            gm.merge_shards(paths)
+
+
+def test_logits_and_spatial_features_go_along(tiny_classes: Path, images: Path, tmp_path: Path) -> None:
+    merged = gm.merge_shards(parts_of(images, tmp_path, 2, extractor=tiny_classes))
+    whole = gm.make_reference(images, extractor=tiny_classes)
+    assert merged.features.logits is not None and np.array_equal(merged.features.logits, whole.features.logits)
+
+
+def test_a_generator_in_parts(tiny: Path, tiny_generator: Path, tmp_path: Path) -> None:
+    merged = gm.merge_shards(parts_of(tiny_generator, tmp_path, 2, extractor=tiny, num_images=300, seed=4))
+    whole = gm.evaluate(tiny_generator, merged, extractor=tiny, num_images=300, seed=4)
+    assert whole.scores["fd"].value == pytest.approx(0, abs=1e-9)
+
+
+class TestResuming:
+    def test_a_finished_part_is_left_alone(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        (path, _) = parts_of(images, tmp_path, 2, extractor=tiny)
+        before = path.stat().st_mtime_ns
+        again = gm.make_shard(images, path, index=0, of=2, extractor=tiny)
+        assert again.computed == 0 and path.stat().st_mtime_ns == before
+        with pytest.raises(gm.FeatureMismatch, match=r"the part \(0 of 2 and 1 of 2\)"):
+            gm.make_shard(images, path, index=1, of=2, extractor=tiny)
+        with pytest.raises(gm.FeatureMismatch, match="the seed"):
+            gm.make_shard(images, path, index=0, of=2, extractor=tiny, seed=1)
+
+    def test_an_interrupted_part_goes_on(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        expected = gm.merge_shards(parts_of(images, tmp_path, 1, extractor=tiny))
+
+        def stop(state: gm.Progress) -> None:
+            if state.done > 300:
+                raise KeyboardInterrupt
+
+        path = tmp_path / "resumed.npz"
+        with pytest.raises(KeyboardInterrupt):
+            gm.make_shard(images, path, index=0, of=1, extractor=tiny, cache=False, progress=stop)
+        left = sorted((tmp_path / "resumed.npz.leaves").iterdir())
+        assert [file.name for file in left] == ["000000.npz", "000001.npz"] and not path.exists()
+        with pytest.raises(gm.FeatureMismatch, match="another job: the seed"):
+            gm.make_shard(images, path, index=0, of=1, extractor=tiny, seed=1)
+        done = gm.make_shard(images, path, index=0, of=1, extractor=tiny, cache=False)
+        assert done.resumed == 2 and done.computed == 600 - 2 * 128  # the unreadable one comes last
+        assert not (tmp_path / "resumed.npz.leaves").exists()
+        assert content(gm.merge_shards([path])) == content(expected)
+
+    def test_killed_and_started_again(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        """SIGKILL, at a moment that nobody chose well: the files that are there are whole, and the rest follows."""
+        path = tmp_path / "killed.npz"
+        command = [sys.executable, "-m", "genmetrics_rt", "shard", str(images), "--index", "0", "--of", "1",
+                   "-o", str(path), "-e", str(tiny), "--no-cache", "--quiet"]  # fmt: skip
+        process = subprocess.Popen([sys.executable, "-c", STALLS_AFTER_A_LEAF, *command[3:]], cwd=ROOT)
+        leaves = tmp_path / "killed.npz.leaves"
+        try:
+            end = time.monotonic() + 60
+            while not list(leaves.glob("0*.npz")) and time.monotonic() < end:
+                time.sleep(0.05)
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        assert [file.name for file in leaves.glob("0*.npz")] == ["000000.npz"] and not path.exists()
+        result = subprocess.run(command[:-1], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        assert "1 of its leaves from an earlier run" in result.stderr
+        expected = gm.merge_shards(parts_of(images, tmp_path, 1, extractor=tiny))
+        assert content(gm.merge_shards([path])) == content(expected)
+
+
+def test_the_commands(images: Path, tiny: Path, tmp_path: Path) -> None:
+    def run(*arguments: object):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    told = ""
+    for index in (0, 1):
+        result = run("shard", images, "--index", index, "--of", 2, "-o", tmp_path / f"part_{index}.npz", "-e", tiny)
+        assert result.exit_code == 0, result.stderr
+        assert f"part {index} of 2" in result.stderr and "of 601, tiny features" in result.stderr
+        told += result.stderr
+    assert "  a broken one.png: no image format" in told and "  notes.txt: not an image file" in told
+    header = read_header(tmp_path / "part_1.npz")
+    assert (header.first, header.stop) == (2, 5) and [entry.name for entry in header.skipped] == ["a broken one.png"]
+    one = run("merge", tmp_path / "part_1.npz", "-o", tmp_path / "merged.npz")
+    assert one.exit_code == 2 and "Of 2 parts 1 is missing: 0" in one.stderr
+    over = run("merge", tmp_path / "part_0.npz", tmp_path / "part_1.npz", "-o", tmp_path / "part_1.npz")
+    assert over.exit_code == 2 and "would overwrite" in over.stderr
+    done = run("merge", tmp_path / "part_0.npz", tmp_path / "part_1.npz", "-o", tmp_path / "merged.npz")
+    assert done.exit_code == 0 and "600 images, tiny features" in done.stderr
+    assert "2 files skipped:" in done.stderr
+    report = run("evaluate", images, tmp_path / "merged.npz", "-e", tiny, "--json", "-", "--metrics", "fd", "-q")
+    assert json.loads(report.stdout)["scores"]["fd"]["value"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_part_needs_no_more_memory_than_its_rows(tiny: Path, tmp_path: Path) -> None:
+    """States are nodes of the tree: their number grows with the logarithm of the leaves."""
+    Image.fromarray(makers.pictures(1)[0]).save(tmp_path / "one.png")
+    np.save(tmp_path / "many.npy", makers.pictures(1700, seed=2, size=8))
+    (path,) = parts_of(tmp_path / "many.npy", tmp_path, 1, extractor=tiny)
+    names = [name for name in np.load(path).files if name.startswith("moment_")]
+    assert len(names) == 3  # of 14 leaves: 8 + 4 + 2
