@@ -11,14 +11,15 @@ import gradio as gr
 import genmetrics_rt as gm
 import network
 from evaluate_tab import score
-from jobs import Jobs
+from jobs import Jobs, State
+from scorecard_tab import measure
 from sides import GENERATED, REFERENCE, UPLOADED
 
 _EXAMPLES = (*GENERATED, *REFERENCE)
 
 
 def build(jobs: Jobs) -> None:
-    """The endpoints ``/evaluate`` and ``/compare``."""
+    """The endpoints ``/evaluate``, ``/compare`` and ``/scorecard``."""
 
     def evaluate(
         generated: str | None,
@@ -74,6 +75,21 @@ def build(jobs: Jobs) -> None:
         except (gm.GenmetricsError, UnicodeDecodeError) as error:
             raise gr.Error(str(error), print_exception=False) from error
 
+    def scorecard(generators: str, num_images: int, seed: int) -> dict[str, Any]:
+        """Judge shipped generators by sampling, quality, coverage, latent space, disentanglement and likelihood.
+
+        Args:
+            generators: Names such as digits-vae,digits-gan,digits-flow,digits-diffusion,digits-memoriser.
+            num_images: Images of each generator and of the real ones, at most 1000.
+            seed: For samples of images and latents.
+
+        Returns:
+            The scorecard: schema genmetrics.scorecard/1.
+        """
+        names = [name.strip() for name in generators.split(",") if name.strip()]
+        card: gm.Scorecard = _result(measure(jobs, names, int(num_images), seed=int(seed)))
+        return card.to_dict()
+
     files = [gr.File(label=name, type="filepath", visible=False) for name in ("generated", "reference")]
     texts = [
         gr.Textbox(value, label=name, visible=False)
@@ -93,6 +109,18 @@ def build(jobs: Jobs) -> None:
         concurrency_limit=16,
         show_progress="hidden",
     )
+    gr.Button(visible=False).click(
+        scorecard,
+        [
+            gr.Textbox("digits-vae,digits-gan", label="generators", visible=False),
+            gr.Number(300, precision=0, label="num_images", visible=False),
+            gr.Number(0, precision=0, label="seed", visible=False),
+        ],
+        gr.JSON(label="scorecard", visible=False),
+        api_name="scorecard",
+        concurrency_limit=16,
+        show_progress="hidden",
+    )
     many = gr.File(label="reports", file_count="multiple", type="filepath", visible=False)
     table = gr.JSON(label="table", visible=False)
     gr.Button(visible=False).click(compare, many, table, api_name="compare", show_progress="hidden")
@@ -107,11 +135,15 @@ def _side(file: str | None, example: str) -> tuple[str, list[str] | None]:
 
 
 def _report(jobs: Jobs, sides: Any, **options: Any) -> gm.Report:
-    states: Iterator[Any] = score(jobs, sides, **options)
+    found: gm.Report = _result(score(jobs, sides, **options))
+    return found
+
+
+def _result(states: Iterator[State]) -> Any:
+    """What a job ends with; a failure in its words."""
     for state in states:
         if state.stage == "done":
-            found: gm.Report = state.result
-            return found
+            return state.result
         if state.stage in ("failed", "stopped"):
             raise gr.Error(state.text, print_exception=False)
-    raise gr.Error("The job ended without a report. Try again.", print_exception=False)
+    raise gr.Error("The job ended without a result. Try again.", print_exception=False)

@@ -10,18 +10,20 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from string import Template
 
 import genmetrics_rt as gm
+from generators import GENERATORS, NUM_PATHS
 from playground import measure, mixture
 from playground.stories import STORIES
 
 STATIC = Path(__file__).parent / "static"
 NUM_IMAGES = 1_000
-GENERATORS = {
+COMPARED = {
     "digits-gan": "A GAN",
     "digits-vae": "A variational autoencoder",
     "digits-memoriser": "A model that copies",
@@ -41,24 +43,42 @@ _SLIDERS = {
 _LARGEST_SEED = 1000  # of the slider
 
 
-def main(folder: Path, num_images: int = NUM_IMAGES) -> Path:
-    """Write the Space into a folder that is emptied first; returns it."""
+def main(folder: Path, num_images: int = NUM_IMAGES, generators: Sequence[str] = tuple(GENERATORS)) -> Path:
+    """Write the Space into a folder that is emptied first; returns it. ``generators`` are those of the scorecard."""
     if folder.exists():
         shutil.rmtree(folder)
     (folder / "reports").mkdir(parents=True)
-    reports = {name: gm.evaluate(name, "digits", extractor="scattering", num_images=num_images) for name in GENERATORS}
+    reports = {name: gm.evaluate(name, "digits", extractor="scattering", num_images=num_images) for name in COMPARED}
     run = gm.track("digits-gan-checkpoints", "digits", extractor="digits-classifier", num_images=num_images)
     pages = {name: report.to_html() for name, report in reports.items()}
     pages |= {"compare": gm.compare(reports).to_html(), "training": run.to_html()}
+    card = gm.make_scorecard(list(generators), "digits", num_images=num_images, num_paths=NUM_PATHS)
+    latent = {name: gm.examine_latent_space(name, num_paths=NUM_PATHS) for name in generators}
+    pages |= {"scorecard": card.to_html()} | {f"latent-{name}": looked.to_html() for name, looked in latent.items()}
     for name, page in pages.items():
         (folder / "reports" / f"{name}.html").write_text(page, encoding="utf-8")
 
-    cards = [_card(name, report.verdict, GENERATORS[name], _distance(report)) for name, report in reports.items()]
+    cards = [_card(name, report.verdict, COMPARED[name], _distance(report)) for name, report in reports.items()]
     cards += [
         _card(
             "compare", "Which of the three is best, and by which score?", "Comparison", "with how sure each place is"
         ),
         _card("training", "Ten checkpoints of the GAN in training", "Training", "every score, step by step"),
+        _card(
+            "scorecard",
+            "Kinds of generator in six questions, and no single number",
+            "Scorecard",
+            "measured, beside what textbooks expect of each kind",
+        ),
+    ]
+    cards += [
+        _card(
+            f"latent-{name}",
+            looked.findings[0].claim if looked.findings else "No path jumps",
+            f"Latent space: {GENERATORS[name]}",
+            "its roughest paths, as strips of pictures",
+        )
+        for name, looked in latent.items()
     ]
     (folder / "index.html").write_text(_index(cards), encoding="utf-8")
     report_style = re.search(r"<style>\n(.*?)</style>", pages["digits-gan"], re.S)

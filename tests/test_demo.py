@@ -20,6 +20,11 @@ from tests.servers import serving
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
+if str(DEMO) not in sys.path:
+    sys.path.append(str(DEMO))  # behind everything else: its plain names shadow nothing
+
+from generators import DENSITIES, GENERATORS, NUM_PATHS  # noqa: E402
+
 PRECOMPUTED = DEMO / "precomputed"
 pytestmark = pytest.mark.timeout(600)
 
@@ -46,9 +51,34 @@ def test_the_pages_are_fragments_of_this_style() -> None:
     shown = gm.Report.from_json((PRECOMPUTED / "report.json").read_text(encoding="utf-8"))
     style = re.compile(r"<style>.*?</style>", re.S)
     (today,) = style.findall(shown.to_html(fragment=True))
-    for name in ("fragment.html", "compare.html", "track.html"):
-        (found,) = style.findall((PRECOMPUTED / name).read_text(encoding="utf-8"))
-        assert found == today, f"{name} is old: run python demo/precompute.py"
+    pages = set(PRECOMPUTED.glob("*.html")) - {PRECOMPUTED / "report.html"}
+    assert len(pages) == 4 + len(GENERATORS) + len(DENSITIES)
+    for page in pages:
+        (found,) = style.findall(page.read_text(encoding="utf-8"))
+        assert found == today, f"{page.name} is old: run python demo/precompute.py"
+
+
+def test_the_scorecard_on_the_page_is_what_this_version_computes() -> None:
+    shown = json.loads((PRECOMPUTED / "scorecard.json").read_text(encoding="utf-8"))
+    cards = {card["name"]: card["found"] for card in shown["cards"]}
+    assert list(cards) == list(GENERATORS)
+    for name in ("digits-flow", "digits-diffusion"):
+        report = gm.evaluate(name, "digits", num_images=1_000)
+        for key in ("quality", "coverage"):
+            for measure in cards[name][key]["measures"]:
+                assert measure["value"] == pytest.approx(report.scores[measure["key"]].value, rel=1e-3, abs=1e-4)
+    for name in GENERATORS:
+        values = {measure["key"]: measure["value"] for measure in cards[name]["latent_space"]["measures"]}
+        looked = gm.examine_latent_space(name, num_paths=NUM_PATHS)
+        assert values["path_length"] == pytest.approx(looked.path_length.value, rel=1e-2), name
+        page = (PRECOMPUTED / f"latent-{name}.html").read_text(encoding="utf-8")
+        assert page.count("data:image/png") == len(looked.strips)
+    for name, density in DENSITIES.items():
+        values = {measure["key"]: measure["value"] for measure in cards[name]["likelihood"]["measures"]}
+        likely = gm.likelihood_of_images(density, "digits", num_images=1_000, generated=False)
+        assert values["bits_per_dim"] == pytest.approx(likely.entries[0].test.bits_per_dim, rel=1e-3)
+        assert (PRECOMPUTED / f"likelihood-{name}.html").is_file()
+    assert all("why_not" in cards[name]["likelihood"] for name in GENERATORS.keys() - DENSITIES.keys())
 
 
 # Which way its arrows point
@@ -123,7 +153,7 @@ def test_four_people_at_once_get_their_own_reports(address: str, tmp_path: Path)
         calls.append(("/evaluate", [{"file": str(path)}, None, "", "digits", "scattering", "fd,kid", 60, 0]))
         expected.append(gm.evaluate(images, "digits", extractor="scattering", metrics="fd,kid", num_images=60))
     found = asked(address, *calls)
-    assert found["names"] == ["/compare", "/evaluate"]  # and nothing of the page's own
+    assert found["names"] == ["/compare", "/evaluate", "/scorecard"]  # and nothing of the page's own
     for person, (answer, right) in enumerate(zip(found["answers"], expected, strict=True)):  # type: ignore[call-overload]
         assert answer["schema"] == "genmetrics.report/1", answer
         assert answer["generated"]["source"] == f"person-{person}.npy"
@@ -159,6 +189,21 @@ def test_compare_by_program(address: str, tmp_path: Path) -> None:
     assert set(answer["reports"]) == {"digits-gan", "digits-vae"}
 
 
+def test_a_scorecard_by_program(address: str) -> None:
+    calls = [
+        ("/scorecard", ["digits-gan", 60, 3]),
+        ("/scorecard", ["/etc", 60, 0]),
+        ("/scorecard", ["digits-gan", 9999, 0]),
+    ]
+    card, path, many = asked(address, *calls)["answers"]  # type: ignore[misc]
+    assert card["schema"] == "genmetrics.scorecard/1" and card["seed"] == 3
+    assert [entry["name"] for entry in card["cards"]] == ["digits-gan"]
+    report = gm.evaluate("digits-gan", "digits", num_images=60, seed=3)
+    (precision,) = [entry for entry in card["cards"][0]["found"]["quality"]["measures"] if entry["key"] == "precision"]
+    assert precision["value"] == pytest.approx(report.scores["precision"].value, abs=1e-6)
+    assert "no generator '/etc'" in path["error"] and "9,999" in many["error"]
+
+
 def test_nothing_of_anybody_is_left_when_the_server_ends(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", makers.pictures(40))
     place = tmp_path / "place"
@@ -172,14 +217,14 @@ def test_nothing_of_anybody_is_left_when_the_server_ends(tmp_path: Path) -> None
     assert not list(place.glob("genmetrics-*"))
 
 
-def test_agents_see_the_two_endpoints_where_that_is_wanted(tmp_path: Path) -> None:
+def test_agents_see_the_endpoints_where_that_is_wanted(tmp_path: Path) -> None:
     pytest.importorskip("mcp")
     with (
         serving(sys.executable, DEMO / "app.py", tmp_path / "home", GENMETRICS_MCP="1") as address,
         urllib.request.urlopen(f"{address}/gradio_api/mcp/schema", timeout=30) as answer,
     ):
         tools = {tool["name"]: tool for tool in json.load(answer)}
-    assert set(tools) == {"evaluate", "compare"}
+    assert set(tools) == {"evaluate", "compare", "scorecard"}
     assert "Score generated images" in tools["evaluate"]["description"]
     assert {"generated", "reference", "metrics", "num_images"} <= set(tools["evaluate"]["inputSchema"]["properties"])
 

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from tests.servers import serving
+from tests.test_event_files import NAME, event, scalar, write
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -131,7 +132,7 @@ def test_the_first_view_is_a_finished_report(open_page: Any) -> None:
     shot(page, "evaluate")
 
 
-@pytest.mark.parametrize("name", ["Compare", "Training", "Playground", "What the numbers mean"])
+@pytest.mark.parametrize("name", ["Compare", "Scorecard", "Training", "Playground", "What the numbers mean"])
 def test_every_tab_is_full_from_the_start(open_page: Any, name: str) -> None:
     page = open_page()
     tab(page, name)
@@ -139,6 +140,7 @@ def test_every_tab_is_full_from_the_start(open_page: Any, name: str) -> None:
     text = page.locator("body").inner_text()
     expected = {
         "Compare": "best beyond noise",
+        "Scorecard": "none leads in all six",
         "Training": "Step of the confusion matrix",
         "Playground": "Nothing stands out",
         "What the numbers mean": "When these thresholds do not apply",
@@ -262,6 +264,35 @@ def test_compare_marks_the_best_in_words(open_page: Any) -> None:
     assert all(name in text for name in ("digits-gan", "digits-vae", "digits-memoriser"))
 
 
+def test_a_scorecard_of_ones_own_choice(open_page: Any) -> None:
+    from playwright.sync_api import expect
+
+    page = open_page()
+    tab(page, "Scorecard")
+    shown = page.locator("#scorecard-shown")
+    assert all(name in shown.inner_text() for name in ("digits-flow", "digits-diffusion", "textbook: ✗ no"))
+    page.get_by_role("button", name="Model that copies (digits-memoriser): latent space").click()
+    expect(page.locator("#latent-digits-memoriser")).to_contain_text("The picture jumps on", timeout=PATIENCE)
+    page.get_by_label("Variational autoencoder").uncheck()
+    field = page.get_by_label(re.compile("number input for Images of each generator"))
+    field.fill("100")
+    field.press("Tab")
+    page.locator("#scorecard-run").click()
+    expect(page.locator("#scorecard-status")).to_contain_text("digits-gan", timeout=PATIENCE)
+    expect(page.locator("#scorecard-status")).to_contain_text("Done in", timeout=3 * PATIENCE)
+    own = page.locator("#scorecard-own").inner_text()
+    assert "digits-gan" in own and "digits-vae" not in own
+
+
+def test_a_scorecard_of_nothing_is_refused_in_words(open_page: Any) -> None:
+    page = open_page()
+    tab(page, "Scorecard")
+    for name in ("Variational autoencoder", "GAN"):
+        page.get_by_label(name, exact=True).uncheck()
+    page.locator("#scorecard-run").click()
+    page.locator("#scorecard-status .failed").get_by_text("No generator is chosen").wait_for(timeout=PATIENCE)
+
+
 def test_the_training_slider_moves_the_confusion_matrix(open_page: Any) -> None:
     from playwright.sync_api import expect
 
@@ -281,10 +312,35 @@ def test_a_log_of_ones_own_is_judged(open_page: Any) -> None:
     page = open_page()
     tab(page, "Training")
     lines = [f'{{"step": {step}, "real_logit": [1, -1], "generated_logit": [1, -1]}}' for step in range(20)]
-    field = page.locator('input[type="file"][accept*=".jsonl"]')
-    field.set_input_files({"name": "log.jsonl", "mimeType": "text/plain", "buffer": "\n".join(lines).encode()})
+    page.locator('#training-log input[type="file"]').set_input_files(
+        {"name": "log.jsonl", "mimeType": "text/plain", "buffer": "\n".join(lines).encode()}
+    )
     expect(page.locator(".gm-verdict.guessing")).to_be_visible(timeout=PATIENCE)
     expect(page.locator(".gm-confusion caption")).to_contain_text("At step 19")
+    expect(page.get_by_text("Calibration error").first).to_be_visible()
+
+
+def test_an_event_file_is_read_and_a_damaged_one_refused_in_words(open_page: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    events = [event(step, scalar("Loss/D", 1.4), scalar("Loss/G", 0.7)) for step in range(12)]
+    whole = write(tmp_path, *events)
+    page = open_page()
+    tab(page, "Training")
+    field = page.locator('#training-log input[type="file"]')
+    field.set_input_files({"name": whole.name, "mimeType": "application/octet-stream", "buffer": whole.read_bytes()})
+    expect(page.locator(".gm-verdict.losses_only")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("nothing to count")).to_be_visible()
+    page.locator(
+        '#training-log button[aria-label="Clear"], #training-log button[aria-label="Remove this file"]'
+    ).first.click()
+    expect(page.locator(".gm-confusion caption")).to_contain_text("At step 8,000", timeout=PATIENCE)
+    field = page.locator('#training-log input[type="file"]')
+    field.set_input_files({"name": NAME, "mimeType": "application/octet-stream", "buffer": b"no events at all" * 9})
+    refused = page.get_by_text("This is not a training log")
+    expect(refused.first).to_be_visible(timeout=PATIENCE)
+    assert NAME in page.locator(".toast-body, [data-testid='toast-body']").first.inner_text()
+    assert "/tmp" not in page.locator(".toast-body, [data-testid='toast-body']").first.inner_text()
 
 
 def test_a_story_of_the_playground(open_page: Any) -> None:
@@ -325,7 +381,7 @@ def test_axe_finds_nothing_serious(open_page: Any, dark: bool) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     page = open_page("?__theme=dark" if dark else "?__theme=light")
-    for name in ("Evaluate", "Compare", "Training", "Playground"):
+    for name in ("Evaluate", "Compare", "Scorecard", "Training", "Playground"):
         tab(page, name)
         page.wait_for_timeout(800)
         found = Axe().run(page).response["violations"]
@@ -346,7 +402,7 @@ def test_dark_mode_is_dark(open_page: Any) -> None:
 
 def test_a_phone_scrolls_in_one_direction_only(open_page: Any) -> None:
     page = open_page(viewport={"width": 380, "height": 800})
-    for name in ("Evaluate", "Compare", "Training", "Playground"):
+    for name in ("Evaluate", "Compare", "Scorecard", "Training", "Playground"):
         if name != "Evaluate":
             choice = page.get_by_role("tab", name=name, exact=True).first
             if not choice.is_visible():

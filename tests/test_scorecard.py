@@ -41,6 +41,14 @@ def test_whoever_cannot_be_told_from_the_best_leads_too() -> None:
     assert leaders({"a": measure(1.0, better=None), "b": measure(2.0, better=None)}) == ()
 
 
+def test_speeds_are_told_apart_only_where_they_differ_much() -> None:
+    speeds = {
+        name: Measure("speed", "speed", value, higher_is_better=True, leading=True, resolution=1.0)
+        for name, value in {"a": 200.0, "b": 80.0, "c": 10.0}.items()
+    }
+    assert leaders(speeds) == ("a", "b")
+
+
 def test_every_property_is_measured_or_says_why_not(card: gm.Scorecard) -> None:
     assert [entry.name for entry in card.cards] == ["digits-vae", "digits-memoriser"]
     for entry in card.cards:

@@ -36,13 +36,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 SHOTS = ROOT / "screenshots"  # git-ignored, to be looked at
 NUM_IMAGES = 150
+SCORED = ("digits-gan", "digits-memoriser")
 
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENMETRICS_HOME", str(tmp_path_factory.mktemp("home")))
-        return make_static_space.main(tmp_path_factory.mktemp("static") / "space", NUM_IMAGES)
+        return make_static_space.main(tmp_path_factory.mktemp("static") / "space", NUM_IMAGES, SCORED)
 
 
 # The files
@@ -106,6 +107,10 @@ def test_the_numbers_and_words_are_the_packages(space: Path) -> None:
     index = (space / "index.html").read_text(encoding="utf-8")
     assert report.verdict in index and f"{report.scores['fd'].value:,.1f}" in index and gm.__version__ in index
     assert "against" in (space / "reports" / "digits-vae.html").read_text(encoding="utf-8")
+    card = (space / "reports" / "scorecard.html").read_text(encoding="utf-8")
+    assert all(name in card for name in SCORED) and "textbook: ✗ no" in card
+    for name in SCORED:
+        assert "data:image/png" in (space / "reports" / f"latent-{name}.html").read_text(encoding="utf-8")
     data = json.loads(index.split('id="playground-data">')[1].split("</script>")[0])
     assert [(story["name"], story["what"]) for story in data["stories"]] == [(s.name, s.what) for s in STORIES]
     assert data["mixture"]["std"] == mixture.STD

@@ -42,6 +42,7 @@ from genmetrics_rt.threads import threads_or_default
 _ROOT = Path(__file__).parents[2]
 _START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from genmetrics_rt.monitor.worker import main; main()"
 _LOOKED_AT = 1_000  # images of a side whose pixels are looked at
+_SAMPLED = 10_000  # of a healthy generator, at most, unless twice the rows of a window are more
 _BACKOFF = (0.5, 60.0)  # seconds before a worker is started again: the first time, and at most
 _STALE = 60.0  # seconds without a sign of the worker, while it should look at the queue all the time
 
@@ -146,7 +147,9 @@ class QualityMonitor:
                 "extractor": extractor, "protocol": protocol, "tap": tap, "device": device, "backend": backend,
                 "precision": precision, "threads": threads_or_default(threads), "seed": seed,
             }  # fmt: skip
-            sides, made = self._prepare(reference, healthy, options, 2 * max(window, max_rows))
+            sides, made = self._prepare(
+                reference, healthy, options, min(4 * max(window, max_rows), max(_SAMPLED, 2 * max_rows))
+            )
             of_healthy = made["healthy"].features if "healthy" in made else None
             # What cannot work is an error here, where the caller sees it; the worker makes a judge of its own.
             Judge(made["reference"], of_healthy, Sizes(window, panes, max_rows), metrics=metrics, seed=seed)

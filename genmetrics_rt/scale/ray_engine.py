@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genmetrics_rt.bundle import Bundle
-from genmetrics_rt.errors import FeatureMismatch, GenmetricsError, InputError, MissingPackage
+from genmetrics_rt.errors import FeatureMismatch, GenmetricsError, MissingPackage
 from genmetrics_rt.evaluation import evaluate
 from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.generator_files import Generator
@@ -108,7 +108,9 @@ def evaluate_with_ray(
                 **options,
             )
         )
-    named = {"extractor": extractor, "protocol": protocol} if all(side in opened for side in sides) else {}
+    named: dict[str, Any] = (
+        {"extractor": extractor, "protocol": protocol} if all(side in opened for side in sides) else {}
+    )
     return evaluate(
         sides[1], sides[0], metrics=metrics, intervals=intervals, training_log=training_log, seed=seed, cache=cache,
         progress=progress, **named,
@@ -159,8 +161,13 @@ def reference_with_ray(
             .values()
         )
     except ray.exceptions.RayError as error:
-        raise _own_error(error) from error
+        raise GenmetricsError(
+            f"Ray gave up: {str(error).strip().splitlines()[0]}. Its log, in /tmp/ray, has more; with genmetrics shard "
+            "and merge the same images are computed without Ray."
+        ) from error
     joined: _Joined = pickle.loads(joined_bytes)
+    if joined.error is not None:
+        raise joined.error
     if sorted(joined.content) != list(range(job.num_leaves)):
         raise GenmetricsError(
             f"Ray gave back {len(joined.content):,} of {job.num_leaves:,} leaves of {job.source}. Nothing is scored on "
@@ -203,9 +210,7 @@ class _Given:
         preparation = Preparation(**{**defaults, **self.options})
         source = open_source(self.side, preparation, sample_seed=self.sample_seed)
         network = preparation.open_extractor()
-        job = Job.of(
-            source, network, preparation.overrides(), seed=preparation.seed, leaf_size=self.leaf_size
-        )
+        job = Job.of(source, network, preparation.overrides(), seed=preparation.seed, leaf_size=self.leaf_size)
         return _Opened(source, network, preparation, job)
 
 
@@ -213,24 +218,38 @@ class _LeafWorker:
     """An actor of the pool: opens side and network once, then runs the leaves that it is handed."""
 
     def __init__(self, given: _Given, job: Job) -> None:
-        self._opened, self._job = given.open(), job
-        differences = job.differences(self._opened.job)
-        if differences:
-            raise FeatureMismatch(
-                f"A worker sees another {job.source} than the process that started it: {', '.join(differences)} "
-                "differ. Put the side where all workers read the same, and install the same versions everywhere."
-            )
+        self._given, self._job = given, job
+        self._opened: _Opened | None = None
+        self._error: GenmetricsError | None = None
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
+        return {"leaf": [pickle.dumps(self._leaf(int(number))) for number in batch["leaf"]]}
+
+    def _leaf(self, number: int) -> Leaf | GenmetricsError:
+        # An error travels as a value: Ray would wrap it, and print its own stack trace first.
+        if self._error is None:
+            try:
+                return self._computed(number)
+            except GenmetricsError as error:
+                self._error = error
+        return self._error
+
+    def _computed(self, number: int) -> Leaf:
+        if self._opened is None:
+            self._opened = self._given.open()
+            differences = self._job.differences(self._opened.job)
+            if differences:
+                raise FeatureMismatch(
+                    f"A worker sees another {self._job.source} than the process that started it: "
+                    f"{', '.join(differences)} differ. Put the side where all workers read the same, and install the "
+                    "same versions everywhere."
+                )
         opened = self._opened
-        states = []
-        for number in batch["leaf"]:
-            leaf, _ = run_leaf(
-                self._job, int(number), opened.source, opened.network, cache=opened.preparation.store,
-                strict=opened.preparation.strict,
-            )  # fmt: skip
-            states.append(pickle.dumps(leaf))
-        return {"leaf": states}
+        leaf, _ = run_leaf(
+            self._job, number, opened.source, opened.network, cache=opened.preparation.store,
+            strict=opened.preparation.strict,
+        )  # fmt: skip
+        return leaf
 
 
 @dataclass
@@ -242,8 +261,12 @@ class _Joined:
     rows: list[Rows] = field(default_factory=list)
     content: dict[int, str] = field(default_factory=dict)
     skipped: dict[int, tuple[SkippedImage, ...]] = field(default_factory=dict)
+    error: GenmetricsError | None = None  # the first that a worker met
 
-    def add(self, leaf: Leaf) -> None:
+    def add(self, leaf: Leaf | GenmetricsError) -> None:
+        if isinstance(leaf, GenmetricsError):
+            self.error = self.error or leaf
+            return
         self._require_new({leaf.number: leaf.content_hash})
         self.moments.add(leaf.moments, (0, leaf.number))
         self.spatial.add(leaf.spatial, (0, leaf.number))
@@ -257,6 +280,7 @@ class _Joined:
         self.rows += other.rows
         self.content |= other.content
         self.skipped |= other.skipped
+        self.error = self.error or other.error
 
     def _require_new(self, content: Mapping[int, str]) -> None:
         twice = sorted(set(content) & set(self.content))
@@ -301,14 +325,3 @@ def _ray() -> Any:
             "genmetrics shard and merge, which need nothing more."
         ) from error
     return ray
-
-
-def _own_error(error: BaseException) -> GenmetricsError:
-    """The error that a worker raised on purpose, out of what Ray wrapped it in."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, GenmetricsError):
-            return type(seen)(str(getattr(seen, "cause", None) or seen).strip().splitlines()[-1])
-        cause = getattr(seen, "cause", None)
-        seen = cause if isinstance(cause, BaseException) else seen.__cause__
-    return InputError(f"Ray gave up: {str(error).strip().splitlines()[-1]}. Its log has more.")

@@ -25,6 +25,9 @@ class Measure:
     interval: tuple[float, float] | None = None
     note: str = ""
     leading: bool = False
+    resolution: float = (
+        0.0  # share of the value below which two of them cannot be told apart, where there is no interval
+    )
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,13 @@ def leaders(measures: Mapping[str, Measure | None]) -> tuple[str, ...]:
 
 
 def _meet(first: Measure, second: Measure) -> bool:
-    low, high = first.interval or (first.value, first.value)
-    other_low, other_high = second.interval or (second.value, second.value)
+    (low, high), (other_low, other_high) = _range(first), _range(second)
     return low <= other_high and other_low <= high
+
+
+def _range(measure: Measure) -> tuple[float, float]:
+    half = measure.resolution * abs(measure.value) / 2
+    return measure.interval or (measure.value - half, measure.value + half)
 
 
 __all__ = ["Card", "Found", "Measure", "Scorecard", "expectation", "leaders", "leading"]
