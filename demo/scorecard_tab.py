@@ -119,4 +119,6 @@ def _line(state: State) -> str:
         return told("done", f"Done in {state.result.runtime.seconds:.1f} s.")
     if state.stage == "failed":
         return told("failed", state.text)
-    return told("", f"{state.text[:1].upper()}{state.text[1:]}", state.fraction)
+    begins_with_name = state.text.startswith(tuple(GENERATORS))
+    text = state.text if begins_with_name else f"{state.text[:1].upper()}{state.text[1:]}"
+    return told("", text, state.fraction)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genmetrics_rt.bundle import Bundle, load_bundle
-from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
+from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
+from genmetrics_rt.errors import InputError, MissingBundle, MissingInput, UnreadableInput
 from genmetrics_rt.manifest import SCHEMA, Manifest, TensorSpec
 from genmetrics_rt.onnx_file import external_data
 from genmetrics_rt.onnx_signature import GraphValue, read_signature
@@ -53,7 +53,13 @@ def open_generator(
         )
     if path.suffix.lower() in (".onnx", *_TORCHSCRIPT_SUFFIXES):
         raise MissingInput(f"{source} does not exist. Check the spelling, or give an absolute path.")
-    return load_bundle(source)
+    try:
+        return load_bundle(source)
+    except MissingBundle as error:
+        raise MissingBundle(
+            f"There is no generator {str(source)!r}: no file or bundle here, and no shipped one "
+            f"({', '.join(list_bundles('generator'))}). Give an .onnx file, or the folder of a bundle."
+        ) from error
 
 
 def _onnx_file(path: Path, backend: str | None) -> Bundle:

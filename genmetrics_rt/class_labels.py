@@ -56,6 +56,10 @@ def classes_of(features: Features, source: ImageSource | TextSource | None, name
         raise InputError(
             f"{name} has no file names to tell classes by. Give the labels as a sequence, in the order of the rows."
         )
+    if labels is None and isinstance(source, TextSource):
+        raise InputError(
+            f"{name} holds texts, which lie in no class folders. Give their classes: labels in order, or by line."
+        )
     names = [source.entry_name(position) for position in positions]
     if labels is None:
         found = [entry.split("/", 1)[0] if "/" in entry else None for entry in names]

@@ -129,6 +129,35 @@ def bundles_path(name: Annotated[str, typer.Argument(help="Name or folder of a b
     print_result(f"{gm.load_bundle(name).path}")
 
 
+@bundles_app.command("export")
+@say_errors
+def bundles_export(
+    name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model repository: a folder, made if need be.")],
+    layout: Annotated[str, typer.Option("--layout", help="triton or kserve.")] = "triton",
+    max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Images that the server puts into one call.")] = (
+        32
+    ),
+    storage_uri: Annotated[
+        str | None, typer.Option("--storage-uri", help="For kserve: where you will put the folder, s3://… or pvc://….")
+    ] = None,
+) -> None:
+    """Write a frozen graph as a model repository that a server loads, and check what was written.
+
+    \b
+    genmetrics bundles export inception-fid --layout triton -o models/
+    tritonserver --model-repository models/
+    """
+    from genmetrics_rt.serving_layouts import export_bundle
+
+    done = export_bundle(gm.load_bundle(name), output, layout=layout, max_batch=max_batch, storage_uri=storage_uri)
+    batched = f"up to {done.max_batch_size} images a call" if done.max_batch_size else "calls are not batched"
+    print_result(f"{done.folder / done.model}")
+    messages.print(f"{done.model}: opened by onnxruntime, fits its configuration; {batched}.", markup=False)
+    for deviation in done.deviations:
+        messages.print(f"self-test {deviation.output}: {deviation.relative:.1e} relative", markup=False)
+
+
 @bundles_app.command("verify")
 @say_errors
 def bundles_verify(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from genmetrics_rt.bundle import list_bundles
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.likelihood.evaluation import likelihood_of_files, likelihood_of_images
 from genmetrics_rt.likelihood.model import DEFAULT_WEIGHTS, names_density
@@ -87,7 +88,7 @@ def likelihood(
     if parzen:
         _require_two(inputs, "--parzen takes SAMPLES and IMAGES")
         report = parzen_of_images(*inputs, sigma=sigma, num_images=num_images, seed=seed)
-    elif names_density(inputs[0]):
+    elif names_density(inputs[0]) or inputs[0] in list_bundles():
         _require_two(inputs, "a density takes IMAGES")
         if len(train or ()) > 1:
             raise InputError("One density has one set of training images. Give --train once.")

@@ -61,7 +61,7 @@ def scorecard(
     \b
     genmetrics scorecard digits-vae digits-gan digits-flow digits-diffusion digits
     genmetrics scorecard model.onnx real/ --html card.html
-    genmetrics scorecard flow.onnx real/ --density flow=flow-density/
+    genmetrics scorecard flow.onnx real/ --density flow.onnx=flow-density/
     """
     if len(sides) < 2:
         raise InputError("A scorecard needs a generator and the real images: genmetrics scorecard GENERATOR REFERENCE.")

@@ -23,6 +23,7 @@ from genmetrics_rt.protobuf import fields, varint
 
 MAX_BYTES = 2_000_000_000  # of all files of a log together
 _MAX_VALUES = 1_000_000  # of one tensor
+_MAX_KEPT = 20_000_000  # of a log: equal numbers are written once, so a small file may hold any number of them
 _SMALL = 4_096  # bytes of a record whose checksum is computed whatever is in it
 _MAX_CHECKED = 1_000_000  # and of one that holds numbers
 _EVENT_STEP, _EVENT_VERSION, _EVENT_SUMMARY = 2, 3, 5
@@ -59,7 +60,7 @@ def read_events(path: str | os.PathLike[str]) -> EventLog:
     Raises
     ------
     MissingInput, UnreadableInput
-        No event file there, more than 2 GB of them, or one that begins with something else.
+        No event file there, more than 2 GB or 20 million numbers of them, or one that begins with something else.
     """
     place = Path(path)
     files = _files(place) if place.is_dir() else [place]
@@ -72,10 +73,11 @@ def read_events(path: str | os.PathLike[str]) -> EventLog:
         raise UnreadableInput(f"The event files at {path} are {total / 1e9:.1f} GB, more than is read. Give one run.")
     series: dict[str, Series] = {}
     notes: list[str] = []
+    kept = 0
     for file in files:
         prefix = file.parent.relative_to(place).as_posix() if place.is_dir() else "."
         found: dict[str, Series] = {}
-        trouble = _read_file(file, found)
+        trouble, kept = _read_file(file, found, kept)
         for tag, own in found.items():
             series.setdefault(tag if prefix == "." else f"{prefix}/{tag}", {}).update(own)
         notes += [f"{file.name}: {told}" for told in trouble]
@@ -113,8 +115,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*tfevents*") if file.is_file())
 
 
-def _read_file(file: Path, series: dict[str, Series]) -> list[str]:
-    """Add the numbers of one file; what was wrong with it."""
+def _read_file(file: Path, series: dict[str, Series], kept: int) -> tuple[list[str], int]:
+    """Add the numbers of one file to the ``kept`` of others; what was wrong with it, and how many there are then."""
     try:
         content = memoryview(file.read_bytes())
     except OSError as error:
@@ -141,10 +143,15 @@ def _read_file(file: Path, series: dict[str, Series]) -> list[str]:
         event = content[at + 12 : end]
         at, number = end + 4, number + 1
         try:
-            found = list(_scalars(event))
+            found = list(_scalars(event, _MAX_KEPT - kept))
         except (ValueError, IndexError, OverflowError, UnicodeDecodeError):
             damaged += 1
             continue
+        except _TooManyNumbers as error:
+            raise UnreadableInput(
+                f"{file} holds more than {_MAX_KEPT:,} numbers, more than is read of a log. Log fewer tensors, or give "
+                "one run."
+            ) from error
         # A checksum in plain Python takes a second for 10 MB, so pictures and large histograms go unchecked.
         if len(event) <= (_MAX_CHECKED if found else _SMALL):
             (check,) = struct.unpack("<I", content[end : end + 4])
@@ -152,14 +159,19 @@ def _read_file(file: Path, series: dict[str, Series]) -> list[str]:
                 damaged += 1
                 continue
         for tag, step, values in found:
+            kept += len(values)
             series.setdefault(tag, {})[step] = values
     if damaged:
         notes.append(f"{damaged} damaged record{'s' if damaged > 1 else ''} left out")
-    return notes
+    return notes, kept
 
 
-def _scalars(event: memoryview) -> Iterator[tuple[str, int, list[float]]]:
-    """(tag, step, values) of what is a number or a tensor of numbers in one event."""
+class _TooManyNumbers(Exception):
+    pass
+
+
+def _scalars(event: memoryview, most: int) -> Iterator[tuple[str, int, list[float]]]:
+    """(tag, step, values) of what is a number or a tensor of numbers in one event, with at most so many numbers."""
     step, summaries = 0, []
     for number, value in fields(event):
         if number == _EVENT_STEP and isinstance(value, int):
@@ -172,6 +184,9 @@ def _scalars(event: memoryview) -> Iterator[tuple[str, int, list[float]]]:
                 continue
             tag, values = _value(value)
             if tag and values:
+                most -= len(values)
+                if most < 0:
+                    raise _TooManyNumbers
                 yield tag, step, values
 
 

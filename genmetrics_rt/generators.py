@@ -30,7 +30,7 @@ Labels = NDArray[np.int64]  # (N,)
 Pixels = NDArray[np.float32]  # (N, H, W, 3) on 0..255, not rounded
 
 _BLOCK = 64  # latents drawn, and images made, at a time
-_KEPT_BLOCKS = 8
+_KEPT_BYTES = 256_000_000  # of the blocks made last, which findings and galleries look at again
 _CHANNELS = (1, 3)
 _TIMED_BATCHES, _TIMED_SECONDS = 9, 1.5  # sampling is timed for so many batches or so long, whichever ends first
 
@@ -238,8 +238,8 @@ class GeneratorSource:
         block, row = divmod(index, _BLOCK)
         with self._lock:
             if block not in self._blocks:
-                self._blocks[block] = self._make(block)
-                if len(self._blocks) > _KEPT_BLOCKS:
+                made = self._blocks[block] = self._make(block)
+                if len(self._blocks) > max(1, _KEPT_BYTES // made.nbytes):
                     self._blocks.popitem(last=False)
             image = self._blocks[block][row]
         return RawImage(name=self.entry_name(index), pixels=image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -9,6 +10,7 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -74,13 +76,15 @@ def file_name(source: GeneratorSource, index: int) -> str:
     label = source.label(index)
     if label is None:
         return f"{index:0{digits}d}.png"
-    names = source.generator.class_names
-    folder = _NOT_PLAIN.sub("_", names[label]).strip(".")[:80]
-    if not folder or any(
-        folder == _NOT_PLAIN.sub("_", other).strip(".")[:80] for other in names if other != names[label]
-    ):
-        folder = f"{label:04d}"  # a name that is no folder name, or that two classes would share
-    return f"{folder}/{index:0{digits}d}.png"
+    return f"{_folders(source.generator.class_names)[label]}/{index:0{digits}d}.png"
+
+
+@functools.lru_cache(maxsize=4)
+def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One for each class: its number where its name is no folder name, or where two classes would share it."""
+    plain = [_NOT_PLAIN.sub("_", name).strip(".")[:80] for name in names]
+    shared = Counter(name.casefold() for name in plain)  # as some file systems compare them
+    return tuple(name if name and shared[name.casefold()] == 1 else f"{label:04d}" for label, name in enumerate(plain))
 
 
 def _require_free(place: Path, *, is_folder: bool) -> None:

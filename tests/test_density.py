@@ -221,6 +221,7 @@ def test_every_kind_of_file_says_the_same(tmp_path: Path) -> None:
     [
         ("a.npy", np.zeros((3, 2)), "--log-weights"),
         ("a.npy", np.array(["x"]), "numbers are expected"),
+        ("a.npy", np.float64(1), r"shape \(\)"),
         ("a.npz", {"first": np.zeros(2), "second": np.zeros(2)}, "none is called log_likelihood"),
         ("a.npz", {"log_likelihood": np.zeros(2), "is_train": np.array([0, 2])}, "is_train"),
         ("a.npz", {"log_likelihood": np.zeros(2), "is_train": np.ones(2)}, "training images alone"),
@@ -243,6 +244,21 @@ def test_a_bad_file_is_refused_with_a_reason(tmp_path: Path, name: str, content:
         read_log_likelihoods(path)
     with pytest.raises(gm.MissingInput):
         read_log_likelihoods(tmp_path / "nowhere.npy")
+
+
+@pytest.mark.parametrize("at, value", [(6, 1), (8, 99), (45, 0xFF)])  # encrypted; packed otherwise; a broken stream
+def test_a_damaged_archive_is_refused(tmp_path: Path, at: int, value: int) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, log_likelihood=np.arange(1000.0))
+    content = bytearray(path.read_bytes())
+    content[at] = value
+    if at < 10:  # a field of the central directory too, two bytes further on
+        content[content.find(b"PK\x01\x02") + at + 2] = value
+    else:
+        content[at : at + 300] = bytes([value]) * 300
+    path.write_bytes(content)
+    with pytest.raises(gm.UnreadableInput, match=r"not a readable \.npz"):
+        read_log_likelihoods(path)
 
 
 def test_weights_of_unlike_length_are_refused(tmp_path: Path) -> None:
@@ -299,6 +315,12 @@ def test_the_window_warns(tmp_path: Path) -> None:
     assert on_vectors is not None and on_vectors.mean == pytest.approx(expected.mean, abs=1e-9)
     with pytest.raises(gm.InputError, match="same of both"):
         gm.parzen_of_images(samples, flat[1])
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(samples[0]).save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"no picture")
+    with pytest.raises(gm.UnreadableInput, match=r"b\.png cannot be used"):
+        gm.parzen_of_images(folder, real)
 
 
 def run(*arguments: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 import genmetrics_rt as gm
 from genmetrics_rt import frozen
 from genmetrics_rt.extraction import CHUNK
+from genmetrics_rt.generators import GeneratorSource
 from tests import makers, protocols
 
 
@@ -137,6 +138,23 @@ def test_everything_at_once_runs_each_network_once(tmp_path: Path, monkeypatch: 
     assert seen == {"images": 96 + 104}  # in whole batches of 8
     assert {"fid", "sfid", "is", "kid", "prd_f8", "vendi", "authenticity", "two_sample", "rbf"} <= set(report.scores)
     assert gm.evaluate(*sides, extractor=six, metrics=[" ALL "], cache=False).scores.keys() < report.scores.keys()
+
+
+def test_each_sample_of_a_generator_is_made_once(
+    tiny: Path, tiny_generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features, findings and galleries look at the same pictures."""
+    blocks: list[int] = []
+    make = GeneratorSource._make
+
+    def counted(source: GeneratorSource, block: int) -> Any:
+        blocks.append(block)
+        return make(source, block)
+
+    monkeypatch.setattr(GeneratorSource, "_make", counted)
+    report = gm.evaluate(tiny_generator, makers.pictures(1000, seed=2), extractor=tiny, metrics="all", cache=False)
+    assert report.generated.num_images == 1000 and report.galleries
+    assert sorted(blocks) == list(range(16))
 
 
 def test_sfid_says_how_sure_it_is_and_what_a_perfect_model_gets(tmp_path: Path) -> None:

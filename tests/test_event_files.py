@@ -158,6 +158,27 @@ def test_what_is_no_log(tmp_path: Path) -> None:
             read_events(place)
 
 
+def test_a_half_that_has_too_many_bits_is_damage(tmp_path: Path) -> None:
+    payload = field(13, 70_000)
+    log = read_events(write(tmp_path, event(0, tensor("bad", 19, (1,), payload)), event(1, scalar("good", 1.0))))
+    assert log.series == {"good": {1: [1.0]}}
+    assert log.notes == (f"{NAME}: 1 damaged record left out",)
+
+
+def test_a_small_file_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that is repeated is written once: here 40 bytes stand for a thousand."""
+    monkeypatch.setattr("genmetrics_rt.event_files._MAX_KEPT", 3_500)
+    repeated = tensor("t", 1, (1_000,), field(5, struct.pack("<f", 1.0)))
+    assert len(read_events(write(tmp_path, *(event(step, repeated) for step in range(3)))).series["t"]) == 3
+    for events in ([event(step, repeated) for step in range(4)], [event(0, *[repeated] * 4)]):
+        with pytest.raises(gm.UnreadableInput, match="more than 3,500 numbers"):
+            read_events(write(tmp_path, *events))
+    write(tmp_path / "run", *(event(step, repeated) for step in range(2)))
+    write(tmp_path / "run", *(event(step, repeated) for step in range(2)), name=NAME + ".2")
+    with pytest.raises(gm.UnreadableInput, match="more than 3,500 numbers"):
+        read_events(tmp_path / "run")
+
+
 def test_torch_writes_what_is_read(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from torch.utils.tensorboard import SummaryWriter

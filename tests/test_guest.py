@@ -124,7 +124,7 @@ FLOORS = {
         "datasets"},
     3: {"metrics", "generators", "generator_files", "bare_generators", "reference", "extraction", "sides",
         "scoring", "galleries", "render", "perceptual", "likelihood", "doctor", "fetch", "public_references",
-        "paired", "training_run", "training_log", "training_log_files", "class_labels"},
+        "serving_layouts", "paired", "training_run", "training_log", "training_log_files", "class_labels"},
     4: {"preparation", "evaluation", "explaining", "tracking", "by_class", "copying", "pairwise", "calibration",
         "meaning", "sample_files", "latent", "diagnosis", "scorecard", "scale"},
     5: {"cli", "cli_bundles", "cli_references", "cli_reports", "cli_track", "cli_paper", "cli_copies", "cli_perceptual",

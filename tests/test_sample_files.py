@@ -16,7 +16,7 @@ from PIL import Image
 
 import genmetrics_rt as gm
 from genmetrics_rt.generators import GeneratorSource
-from genmetrics_rt.sample_files import write_samples
+from genmetrics_rt.sample_files import file_name, write_samples
 from tests.test_generators import write_onnx
 
 
@@ -62,6 +62,22 @@ def test_classes_are_folders(tmp_path: Path) -> None:
         assert (file["images"][4] == source.read(4).pixels).all()
     write_samples(source, tmp_path / "out.zip")
     assert sorted(zipfile.ZipFile(tmp_path / "out.zip").namelist()) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (("cat", "dog"), ["cat", "dog"]),
+        (("crane", "crane", "../.."), ["0000", "0001", "_"]),  # ImageNet has two of that name
+        (("a/b", "a b", "..", "Cat", "cat"), ["0000", "0001", "0002", "0003", "0004"]),
+    ],
+)
+def test_no_two_classes_share_a_folder(tmp_path: Path, names: tuple[str, ...], folders: list[str]) -> None:
+    path = write_onnx(tmp_path / "conditional.onnx", classes=len(names))
+    generator = gm.Generator(path, num_classes=len(names), classes="balanced", output_range=(-1, 1))
+    generator.class_names = names
+    source = GeneratorSource(generator, len(names), device="cpu")
+    assert [file_name(source, index).split("/")[0] for index in range(len(names))] == folders
 
 
 @pytest.mark.parametrize("place", ["out", "out.zip", "out.npz"])

@@ -117,6 +117,8 @@ def main() -> None:
 
 def demonstrate(service: Service, rate: float) -> None:
     """Damage the generator under load, and wait for the alarm; repair it, and wait for its end."""
+    while service.ask("GET", "/quality/report")[0] != 200:  # until there is a first whole window
+        load(service, rate, 1)
     before = service.health()
     print(
         f"\nhealthy: {before['counts']['extracted']:,} images looked at, alarms: {before['active_alarms']}", flush=True

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from genmetrics_rt.arrays import FloatArray
+from genmetrics_rt.arrays import FloatArray, ImageArray
 from genmetrics_rt.decode import decode
-from genmetrics_rt.errors import InputError
+from genmetrics_rt.errors import InputError, UnreadableInput
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.likelihood.report import LikelihoodEntry, LikelihoodReport
@@ -18,6 +18,7 @@ from genmetrics_rt.likelihood.sides import as_images, known_split, sample_of
 from genmetrics_rt.metrics.likelihood import estimate_likelihood
 from genmetrics_rt.metrics.parzen import MAX_SAMPLES, MAX_VALIDATION, parzen_window
 from genmetrics_rt.sides import FeatureRows, open_side
+from genmetrics_rt.sources import ImageSource, Undecodable
 
 
 def parzen_of_images(
@@ -79,10 +80,19 @@ def _vectors(value: Any, positions: Any, count: int | None, seed: int) -> tuple[
         return np.asarray(side.values, np.float64)[chosen], side.name
     source = GeneratorSource(side, count or MAX_SAMPLES, seed=seed) if isinstance(side, Generator) else as_images(side)
     chosen = sample_of(np.arange(len(source)) if positions is None else positions, count, seed)
-    images = [decode(source.read(int(position)), alpha="white") for position in chosen]
+    images = [_image(source, int(position)) for position in chosen]
     if len({image.shape for image in images}) > 1:
         raise InputError(f"{source.name} has images of several sizes. A Parzen window needs them to be of one.")
     return np.stack(images).reshape(len(images), -1, 3) / 255, source.name
+
+
+def _image(source: ImageSource, position: int) -> ImageArray:
+    try:
+        return decode(source.read(position), alpha="white")
+    except Undecodable as error:
+        raise UnreadableInput(
+            f"{source.name}: {source.entry_name(position)} cannot be used: {error}. Remove it, or give a readable copy."
+        ) from error
 
 
 def _same_channels(samples: Any, reference: Any) -> tuple[FloatArray, FloatArray]:

@@ -83,7 +83,7 @@ def evaluate_with_ray(
         progress,
     )  # fmt: skip
     chosen.choose_extractor(opened[1], opened[0])
-    options = {
+    options: dict[str, Any] = {
         "extractor": chosen.extractor, "protocol": chosen.protocol, "tap": chosen.tap, "device": device,
         "backend": backend, "precision": precision, "cache": cache, "strict": strict, "batch_size": batch_size,
         "threads": threads,

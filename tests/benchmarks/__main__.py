@@ -115,6 +115,22 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
             Row("job_three_ours", "genmetrics-rt, FID + IS + KID", "job_three_torch_fidelity"),
         ],
     ),
+    "scale": (
+        "Sides in parts, d = 2048, the network replaced by one matrix product",
+        [
+            Row("scale_shard_1000", "genmetrics shard, 1,000 images"),
+            Row("scale_shard_10000", "genmetrics shard, 10,000 images"),
+            Row("scale_shard_100000", "genmetrics shard, 100,000 images"),
+            Row("scale_merge_1_of_100000", "genmetrics merge, one part of 100,000 images"),
+            Row("scale_merge_8_of_100000", "genmetrics merge, 8 parts of them"),
+            Row("scale_state", "two states (16.8 MB each) joined"),
+            Row("scale_report", "Fréchet distance of two merged sides"),
+        ],
+    ),
+    "monitor": (
+        "Monitor of a service, 200 images/s of 256 × 256 offered for three minutes, worker at one thread",
+        [Row("monitor_observe", "what QualityMonitor.observe adds to a request")],
+    ),
     "start": (
         "Import and install",
         [

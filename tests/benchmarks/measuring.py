@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CORES = len(os.sched_getaffinity(0))
-MODULES = ("cases_kernels", "cases_network", "cases_jobs", "cases_start")
+MODULES = ("cases_kernels", "cases_network", "cases_jobs", "cases_start", "cases_monitor", "cases_scale")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""What watching costs a service: ``python -m tests.benchmarks.monitor_load --minutes 3``.
+
+200 images a second of 256 × 256 are offered by one thread, more than the worker extracts. At each of them the thread
+calls an empty function and ``observe``, and times both: by the clock and by its own CPU time. Meanwhile the resident
+memory of the service and of its worker is read every other second; its growth is the slope of a line through what came
+after the settling time. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+
+import genmetrics_rt as gm
+
+RATE = 200  # images a second
+SIZE = 256
+
+
+def nothing(images: np.ndarray) -> int:
+    return 0
+
+
+def resident(process: int | str) -> float:
+    """MB of a process; NaN where it has gone."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+    except OSError:
+        return float("nan")
+
+
+def growth(samples: list[tuple[float, float]], settled: float) -> float:
+    """MB per minute, of what was read after ``settled`` seconds."""
+    table = np.array([sample for sample in samples if sample[0] >= settled and np.isfinite(sample[1])])
+    return float(60 * np.polyfit(table[:, 0], table[:, 1], 1)[0])
+
+
+def run(minutes: float, settled: float, *, window: int = 1_000) -> dict[str, float]:
+    """The figures of one run."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    images = np.repeat(np.repeat(coarse, SIZE // 16, axis=1), SIZE // 16, axis=2)
+    seconds = 60 * minutes
+    count = int(RATE * seconds)
+    times = {name: np.empty((count, 2), np.float32) for name in ("nothing", "observe")}
+    memory: dict[str, list[tuple[float, float]]] = {"service": [], "worker": []}
+    with gm.QualityMonitor("digits", window=window, panes=10, max_rows=400) as monitor:
+        monitor.wait()
+        calls = (("nothing", nothing), ("observe", monitor.observe))
+        start = time.perf_counter()
+        for number in range(count):
+            time.sleep(max(0.0, start + number / RATE - time.perf_counter()))
+            one = images[number % len(images)][None]
+            for name, call in calls:
+                cpu, clock = time.thread_time(), time.perf_counter()
+                call(one)
+                times[name][number] = time.perf_counter() - clock, time.thread_time() - cpu
+            if number % (2 * RATE) == 0:
+                at = time.perf_counter() - start
+                memory["service"].append((at, resident("self")))
+                memory["worker"].append((at, resident(monitor.status()["worker"])))
+        lasted = time.perf_counter() - start
+        counts, finished = monitor.counts(), monitor.status()["finished_panes"]
+    late = {name: 1000 * np.quantile(own, 0.99, axis=0) for name, own in times.items()}
+    return {
+        "images_per_second_offered": count / lasted,
+        "images_per_second_extracted": counts["extracted"] / lasted,
+        "p99_ms_nothing": float(late["nothing"][0]),
+        "p99_ms_observe": float(late["observe"][0]),
+        "p99_ms_added": float(late["observe"][0] - late["nothing"][0]),
+        "p99_cpu_ms_added": float(late["observe"][1] - late["nothing"][1]),
+        "service_mb_per_minute": growth(memory["service"], settled),
+        "worker_mb_per_minute": growth(memory["worker"], settled),
+        "service_mb": memory["service"][-1][1],
+        "worker_mb": memory["worker"][-1][1],
+        "finished_panes": finished,
+        "errors": counts["errors"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--settled", type=float, help="seconds after which memory counts; a third of the time")
+    options = parser.parse_args()
+    settled = 20 * options.minutes if options.settled is None else options.settled
+    print(json.dumps(run(options.minutes, settled)))
+
+
+if __name__ == "__main__":
+    main()
