@@ -53,7 +53,7 @@ def main(folder: Path, num_images: int = NUM_IMAGES, generators: Sequence[str] =
     pages = {name: report.to_html() for name, report in reports.items()}
     pages |= {"compare": gm.compare(reports).to_html(), "training": run.to_html()}
     card = gm.make_scorecard(list(generators), "digits", num_images=num_images, num_paths=NUM_PATHS)
-    latent = {name: gm.examine_latent_space(name, num_paths=NUM_PATHS) for name in generators}
+    latent = {name: gm.examine_latent_space(name, num_paths=NUM_PATHS, seed=0) for name in generators}
     pages |= {"scorecard": card.to_html()} | {f"latent-{name}": looked.to_html() for name, looked in latent.items()}
     for name, page in pages.items():
         (folder / "reports" / f"{name}.html").write_text(page, encoding="utf-8")

@@ -34,7 +34,7 @@ def main(folder: Path = HERE / "precomputed") -> None:
     card = gm.make_scorecard(list(GENERATORS), "digits", num_images=NUM_IMAGES, num_paths=NUM_PATHS)
     texts |= {"scorecard.html": card.to_html(fragment=True), "scorecard.json": card.to_json()}
     for name in GENERATORS:
-        looked = gm.examine_latent_space(name, num_paths=NUM_PATHS)
+        looked = gm.examine_latent_space(name, num_paths=NUM_PATHS, seed=0)  # the seed of the card: one number
         texts[f"latent-{name}.html"] = looked.to_html(fragment=True)
     for name, density in DENSITIES.items():
         likely = gm.likelihood_of_images(density, "digits", num_images=NUM_IMAGES)

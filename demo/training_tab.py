@@ -152,13 +152,20 @@ def build(track_page: str) -> None:
         )
         gr.HTML(track_page)
 
-    def opened(path: str | None) -> tuple[object, str, str, str]:
-        found = read(path)
+    def opened(path: str | None) -> tuple[Any, ...]:
+        try:
+            found = read(path)
+        except gr.Error as error:  # in the place of the verdict, where it stays
+            empty = f'<p class="gm-verdict">This is not a training log. {escape(error.message)}</p>'
+            return gr.skip(), empty, "", ""
         first, last = found.steps[0].step, found.steps[-1].step
         return gr.Slider(minimum=first, maximum=max(last, first + 1), value=last), *show(found, last)
 
     def moved(path: str | None, at: float) -> tuple[str, str]:
-        _, lines, table = show(read(path), int(at))
+        try:
+            _, lines, table = show(read(path), int(at))
+        except gr.Error:  # it was said when the log was opened
+            return "", ""
         return lines, table
 
     quiet = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}

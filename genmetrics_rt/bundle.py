@@ -40,6 +40,11 @@ class Bundle:
         return self.manifest.kind
 
     @property
+    def is_shipped(self) -> bool:
+        """Whether its folder came with the package: its code is then ours, and not a stranger's."""
+        return self.path.resolve().parent == SHIPPED.resolve()
+
+    @property
     def is_weight_free(self) -> bool:
         """Whether its weights have to be fetched before the graph can run."""
         return bool(self.manifest.weights) and self.file_of_form("weights") is None

@@ -39,7 +39,7 @@ def latent_space(
         typer.Option("--epsilon", help="Step, as a share of a path. [default: 1e-4; 0.1 for 8-bit images]"),
     ] = None,
     interpolate: Annotated[
-        str, typer.Option("--interpolation", help="lerp, slerp_any or slerp_unit (StyleGAN).")
+        str, typer.Option("--interpolation", help="lerp, slerp_any or slerp_unit (StyleGAN's, on the unit sphere).")
     ] = "lerp",
     sampling: Annotated[str, typer.Option("--sampling", help="end or full: where on the path the step lies.")] = "end",
     resize: Annotated[

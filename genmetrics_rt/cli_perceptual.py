@@ -19,9 +19,10 @@ from genmetrics_rt.terminal import give, messages, progress, require_own_places
 
 @say_errors
 def perceptual(
-    first: Annotated[str, typer.Argument(help="An image, or images: folder, zip, tar, npy/npz.")],
+    first: Annotated[str, typer.Argument(help="An image, or images: folder, zip, tar, npy/npz, generator.")],
     second: Annotated[
-        str | None, typer.Argument(help="What FIRST is compared with, matched by name; not with --diversity.")
+        str | None,
+        typer.Argument(help="What FIRST is compared with, matched by name (or by order); not with --diversity."),
     ] = None,
     net: Annotated[
         str, typer.Option("--net", help="scattering, lpips-alex, lpips-vgg, lpips-squeeze, vgg or vgg-style.")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,6 +75,24 @@ def sample(
     )
     described = side if isinstance(side, Generator) else Generator(side)
     source = GeneratorSource(described, num_images, seed=seed, device=device, threads=threads)
-    with progress(quiet) as callback:
+    with _ended_in_order(), progress(quiet) as callback:
         place = write_samples(source, output, progress=callback)
     messages.print(f"{place}: {counted(num_images, 'image')} of {source.name}.", markup=False)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, as a scheduler sends it, leaves nothing behind either: it becomes an exit with the code of a shell."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not stop the removal
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from genmetrics_rt.bare_generators import is_generator_file
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.generator_files import Generator
+from genmetrics_rt.generator_options import (
+    Classes,
+    Clip,
+    GeneratorBackend,
+    GeneratorBatch,
+    Latent,
+    LatentDim,
+    NumClasses,
+    OutputLayout,
+    OutputRange,
+    Truncation,
+    generated_side,
+)
 from genmetrics_rt.options import (
     BackendName,
     BatchSize,
@@ -55,18 +71,44 @@ def scorecard(
     quiet: Quiet = False,
     batch_size: BatchSize = None,
     threads: Threads = None,
+    latent_dim: LatentDim = None,
+    latent: Latent = None,
+    truncation: Truncation = None,
+    num_classes: NumClasses = None,
+    classes: Classes = None,
+    output_range: OutputRange = None,
+    output_layout: OutputLayout = None,
+    clip: Clip = False,
+    generator_backend: GeneratorBackend = None,
+    generator_batch: GeneratorBatch = None,
 ) -> None:
     """Judge GENERATORs by sampling cost, quality, coverage, latent space, disentanglement and likelihood.
 
+    Options of generators are for every .onnx and TorchScript file among them; where there is none, for all.
+
     \b
     genmetrics scorecard digits-vae digits-gan digits-flow digits-diffusion digits
-    genmetrics scorecard model.onnx real/ --html card.html
+    genmetrics scorecard model.onnx real/ --output-range=-1,1 --html card.html
     genmetrics scorecard flow.onnx real/ --density flow.onnx=flow-density/
     """
     if len(sides) < 2:
         raise InputError("A scorecard needs a generator and the real images: genmetrics scorecard GENERATOR REFERENCE.")
-    show_scorecard(
+    require_own_places({"--json": json_file, "--html": html_file}, tuple(sides))
+    generators = _described(
         sides[:-1],
+        latent_dim=latent_dim,
+        latent=latent,
+        truncation=truncation,
+        num_classes=num_classes,
+        classes=classes,
+        output_range=output_range,
+        output_layout=output_layout,
+        clip=clip,
+        generator_backend=generator_backend,
+        generator_batch=generator_batch,
+    )
+    show_scorecard(
+        generators,
         sides[-1],
         json_file=json_file,
         html_file=html_file,
@@ -100,6 +142,12 @@ def show_scorecard(
     with progress(quiet) as callback:
         made = make_scorecard(generators, reference, progress=callback, **options)
     give(made.to_text, {"--json": lambda: made.to_json() + "\n", "--html": made.to_html}, outputs)
+
+
+def _described(sides: Sequence[str], **options: Any) -> list[str | Generator]:
+    """The sides, with the options of generators applied to the bare files, or to all where none is one."""
+    bare = [side for side in sides if is_generator_file(Path(side).expanduser())]
+    return [generated_side(side, **options) if side in bare or not bare else side for side in sides]
 
 
 def _densities(given: Sequence[str]) -> dict[str, str]:

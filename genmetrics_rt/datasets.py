@@ -35,6 +35,7 @@ from genmetrics_rt.sources import (
     Entries,
     ImageSource,
     RawImage,
+    RowNames,
     Undecodable,
     is_clutter,
     printable,
@@ -95,9 +96,8 @@ def open_dataset(value: str, name: str | None = None) -> ImageSource:
             f"{name} stands for {len(files):,} files, {found}. A set consists of tars, or of Parquet files; image "
             "files are given by their folder."
         )
-    if kinds == {"Parquet"}:
-        return _JoinedSource(name, files, lambda file: _ParquetFile(store, file), store)
-    return _JoinedSource(name, files, lambda file: _TarFile(store, file), store)
+    opened = _ParquetFile if kinds == {"Parquet"} else _TarFile
+    return JoinedSource(name, files, lambda file: opened(store, file, name if len(files) == 1 else file))
 
 
 def open_folder_of_sets(path: Path, name: str) -> ImageSource | None:
@@ -234,17 +234,19 @@ class _FilesSource(Entries):
         return bytes(content)
 
 
-class _JoinedSource(Entries):
+class JoinedSource(Entries):
     """The images of several files, one file after another. A few are open at a time."""
 
-    def __init__(self, name: str, files: Sequence[str], opened: Callable[[str], Any], store: _Local) -> None:
-        self._files, self._open_file, self._store = list(files), opened, store
+    def __init__(self, name: str, files: Sequence[str], opened: Callable[[str], Any]) -> None:
+        self._files, self._open_file = list(files), opened
         self._lock = threading.Lock()
         self._opened: OrderedDict[int, Any] = OrderedDict()
         counts, skipped = [], []
+        self._listed: list[Sequence[str]] = []  # so that a name opens no file; of Parquet they are made up
         for number, file in enumerate(files):
             own = self._file(number)
             counts.append(len(own))
+            self._listed.append(own.names)
             short = PurePosixPath(file).name
             skipped += [SkippedImage(f"{short}/{entry.name}", entry.reason) for entry in own.skipped]
         self._ends = list(accumulate(counts))
@@ -255,9 +257,14 @@ class _JoinedSource(Entries):
         raw: RawImage = self._file(number).read(row)
         return RawImage(self.entry_name(index), encoded=raw.encoded, pixels=raw.pixels)
 
+    def listing(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """Each file with the names of its entries; `RowNames` where they are only counted."""
+        for file, names in zip(self._files, self._listed, strict=True):
+            yield PurePosixPath(file).name, names
+
     def name_of(self, index: int) -> str:
         number, row = self._place(index)
-        return f"{PurePosixPath(self._files[number]).name}/{self._file(number).entry_name(row)}"
+        return f"{PurePosixPath(self._files[number]).name}/{printable(self._listed[number][row])}"
 
     def _place(self, index: int) -> tuple[int, int]:
         number = bisect_right(self._ends, index)
@@ -277,7 +284,7 @@ class _JoinedSource(Entries):
 class _JoinedNames(Sequence[str]):
     """Names without a list of them: Parquet has a billion rows."""
 
-    def __init__(self, source: _JoinedSource) -> None:
+    def __init__(self, source: JoinedSource) -> None:
         self._source = source
 
     def __len__(self) -> int:
@@ -290,10 +297,10 @@ class _JoinedNames(Sequence[str]):
 class _TarFile:
     """One tar of a WebDataset: files of one stem form a sample, so what lies beside an image is its annotation."""
 
-    def __init__(self, store: _Local, path: str) -> None:
+    def __init__(self, store: _Local, path: str, name: str) -> None:
         place, is_copy = store.on_disk(path)
         try:
-            self._tar: TarSource | None = TarSource(place, path)
+            self._tar: TarSource | None = TarSource(place, name)
         except EmptySide:
             self._tar = None  # a set may hold a tar without images
         finally:
@@ -308,12 +315,10 @@ class _TarFile:
                 if not (entry.reason == "not an image file" and _stem(entry.name) in stems)
             )
 
-    def __len__(self) -> int:
-        return 0 if self._tar is None else len(self._tar)
+        self.names: Sequence[str] = () if self._tar is None else self._tar._names
 
-    def entry_name(self, row: int) -> str:
-        assert self._tar is not None
-        return self._tar.entry_name(row)
+    def __len__(self) -> int:
+        return len(self.names)
 
     def read(self, row: int) -> RawImage:
         assert self._tar is not None
@@ -331,30 +336,31 @@ class _ParquetFile:
 
     skipped: tuple[SkippedImage, ...] = ()
 
-    def __init__(self, store: _Local, path: str) -> None:
+    def __init__(self, store: _Local, path: str, name: str) -> None:
         try:
             import pyarrow
             from pyarrow import parquet
         except ImportError as error:
             raise MissingPackage(
-                f"{path} needs pyarrow to be read. Install it: pip install 'genmetrics-rt[data]'"
+                f"{name} needs pyarrow to be read. Install it: pip install 'genmetrics-rt[data]'"
             ) from error
         try:
             self._file = parquet.ParquetFile(store.open(path))
         except (pyarrow.ArrowException, OSError) as error:
-            raise UnreadableInput(f"{path} is no readable Parquet file: {error}. Make or download it again.") from error
-        self._column = _image_column(self._file.schema_arrow, path)
+            reason = str(error).rstrip(".")
+            raise UnreadableInput(
+                f"{name} is no readable Parquet file: {reason}. Make or download it again."
+            ) from error
+        self._column = _image_column(self._file.schema_arrow, name)
         metadata = self._file.metadata
         self._ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
         self._lock = threading.Lock()
         self._groups: OrderedDict[int, Any] = OrderedDict()
+        self.names: Sequence[str] = RowNames(self._ends[-1] if self._ends else 0, "row")
         self._errors = (pyarrow.ArrowException, OSError)
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def entry_name(self, row: int) -> str:
-        return f"row {row}"
+        return len(self.names)
 
     def read(self, row: int) -> RawImage:
         group = bisect_right(self._ends, row)
@@ -368,7 +374,7 @@ class _ParquetFile:
             raise Undecodable("the row is empty")
         if len(value) > MAX_FILE_BYTES:
             raise Undecodable(too_large(len(value)))
-        return RawImage(self.entry_name(row), encoded=bytes(value))
+        return RawImage(self.names[row], encoded=bytes(value))
 
     def _row_group(self, group: int) -> Any:
         with self._lock:
@@ -383,7 +389,7 @@ class _ParquetFile:
             return self._groups[group]
 
 
-def _image_column(schema: Any, path: str) -> str:
+def _image_column(schema: Any, name: str) -> str:
     from pyarrow import types
 
     def is_bytes(kind: Any) -> bool:
@@ -398,11 +404,11 @@ def _image_column(schema: Any, path: str) -> str:
     found = [field.name for field in schema if is_image(field.type)]
     if len(found) == 1:
         return str(found[0])
-    for name in _COLUMNS:
-        if name in found:
-            return name
+    for column in _COLUMNS:
+        if column in found:
+            return column
     columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
     raise UnreadableInput(
-        f"{path} has {'no column' if not found else 'several columns'} of image bytes (found {printable(columns)}). "
+        f"{name} has {'no column' if not found else 'several columns'} of image bytes (found {printable(columns)}). "
         "Expected a binary column, or a struct with the field bytes; of several, one that is named image."
     )

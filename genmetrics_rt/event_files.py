@@ -12,11 +12,14 @@ from __future__ import annotations
 import math
 import os
 import struct
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genmetrics_rt.errors import MissingInput, UnreadableInput
 from genmetrics_rt.protobuf import fields, varint
@@ -34,7 +37,7 @@ _SHAPE_DIM, _DIM_SIZE = 2, 1
 # Of a tensor's type: how its content is laid out, and in which field single values stand instead.
 _TYPES = {1: ("<f4", 5), 2: ("<f8", 6), 3: ("<i4", 7), 9: ("<i8", 10), 19: ("<f2", 13), 14: ("bfloat16", 13)}
 
-Series = dict[int, list[float]]  # step → values
+Series: TypeAlias = "dict[int, array[float]]"  # step → values in float64
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class _TooManyNumbers(Exception):
     pass
 
 
-def _scalars(event: memoryview, most: int) -> Iterator[tuple[str, int, list[float]]]:
+def _scalars(event: memoryview, most: int) -> Iterator[tuple[str, int, array[float]]]:
     """(tag, step, values) of what is a number or a tensor of numbers in one event, with at most so many numbers."""
     step, summaries = 0, []
     for number, value in fields(event):
@@ -190,21 +193,21 @@ def _scalars(event: memoryview, most: int) -> Iterator[tuple[str, int, list[floa
                 yield tag, step, values
 
 
-def _value(message: memoryview) -> tuple[str, list[float]]:
-    tag, values = "", list[float]()
+def _value(message: memoryview) -> tuple[str, array[float]]:
+    tag, values = "", array("d")
     for number, value in fields(message, fixed=True):
         if not isinstance(value, memoryview):
             continue
         if number == _VALUE_TAG:
             tag = bytes(value).decode()
         elif number == _VALUE_SIMPLE and len(value) == 4:
-            values = [struct.unpack("<f", value)[0]]
+            values = array("d", struct.unpack("<f", value))
         elif number == _VALUE_TENSOR:
             values = _tensor(value)
     return tag, values
 
 
-def _tensor(message: memoryview) -> list[float]:
+def _tensor(message: memoryview) -> array[float]:
     """The numbers of a tensor; none where it holds text or too many."""
     kind, size, content, single = 0, 1, b"", []
     for number, value in fields(message, fixed=True):
@@ -217,7 +220,7 @@ def _tensor(message: memoryview) -> list[float]:
         else:
             single.append((number, value))
     if kind not in _TYPES or not 0 < size <= _MAX_VALUES:
-        return []
+        return array("d")
     layout, field = _TYPES[kind]
     given = [value for number, value in single if number == field]
     if content:
@@ -229,17 +232,19 @@ def _tensor(message: memoryview) -> list[float]:
         if field == 13:  # the bits of halves, each in a number of its own
             values = _floats(np.array(whole, "<u2").tobytes(), layout)
         else:
-            values = [float(entry if entry < 1 << 63 else entry - (1 << 64)) for entry in whole]
+            values = array("d", (float(entry if entry < 1 << 63 else entry - (1 << 64)) for entry in whole))
     # Equal numbers at the end are written once.
-    return values + values[-1:] * (size - len(values)) if 0 < len(values) <= size else []
+    return values + values[-1:] * (size - len(values)) if 0 < len(values) <= size else array("d")
 
 
-def _floats(content: bytes, layout: str) -> list[float]:
+def _floats(content: bytes, layout: str) -> array[float]:
+    wide: NDArray[np.floating]
     if layout == "bfloat16":
         wide = (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
     else:
         wide = np.frombuffer(content, layout)
-    return [float(entry) for entry in wide]
+    with np.errstate(invalid="ignore"):  # a NaN that signals
+        return array("d", wide.astype(np.float64).tobytes())
 
 
 def _varints(packed: memoryview) -> Iterator[int]:

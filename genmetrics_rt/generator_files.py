@@ -53,8 +53,8 @@ class Generator:
     ----------
     source
         A bundle (`Bundle`, its folder, or a shipped name), an ``.onnx`` file, or a TorchScript file. torch runs the
-        code that a TorchScript file carries, so such a file is opened only with ``backend="torchscript"``: say that
-        only of files whose maker you trust.
+        code that a TorchScript file carries, so such a file, or that of a bundle which does not ship with the package,
+        is opened only with ``backend="torchscript"``: say that only of files whose maker you trust.
     latent_dim
         Length of a latent vector, or its shape such as ``(100, 1, 1)``; not needed where the file fixes it.
     latent
@@ -75,7 +75,8 @@ class Generator:
     clip
         Clip values outside ``output_range``, as networks without a final tanh need it. Else they are an error.
     backend
-        ``"onnx"`` or ``"torchscript"`` for this generator alone; None is that of the evaluation.
+        ``"onnx"`` or ``"torchscript"`` for this generator alone; None is that of the evaluation, which runs
+        TorchScript only of generators that ship with the package.
     batch_size
         Latents in one call of the network; None is 64, or what the file fixes. A number other than 64 moves pixels by
         rounding at most.
@@ -107,7 +108,7 @@ class Generator:
         manifest = self.bundle.manifest
         self.name = self.bundle.name
         if self.bundle.kind != "generator":
-            raise InputError(f"{self.name!r} is a {self.bundle.kind}, not a generator.")
+            raise InputError(f"{self.name!r} is a bundle of kind {self.bundle.kind}, not a generator.")
         latent_input, self.label_input = _roles(manifest.inputs, self.name)
         self.latent_input = latent_input.name
         self.latent_shape = _latent_shape(latent_input, asked, manifest.latent, self.name)
@@ -286,7 +287,8 @@ def _which_classes(classes: Any, num_classes: int, name: str) -> str | NDArray[n
     if isinstance(classes, str):
         if classes not in ("uniform", "balanced"):
             raise InputError(f"classes is {classes!r}; use uniform, balanced, or the class of each sample.")
-        return classes
+        if classes == "uniform" or num_classes:
+            return classes
     if not num_classes:
         raise InputError(f"{name} takes no labels, so classes cannot be chosen. Leave them out.")
     given = np.asarray(classes)

@@ -39,7 +39,7 @@ OutputLayout = Annotated[str | None, typer.Option("--output-layout", help="Gener
 Clip = Annotated[bool, typer.Option("--clip", help="Generator file: clip values outside --output-range.")]
 GeneratorBackend = Annotated[
     str | None,
-    typer.Option("--generator-backend", help="onnx, or torchscript: torch then runs the code that the file carries."),
+    typer.Option("--generator-backend", help="onnx, or torchscript: torch then runs the code that it carries."),
 ]
 GeneratorBatch = Annotated[
     int | None, typer.Option("--generator-batch", min=1, help="Generator: images it makes at a time. [default: 64]")

@@ -45,7 +45,8 @@ class OpenGenerator:
         self, generator: Generator, *, device: str = "auto", backend: str = "onnx", threads: int | None = None
     ) -> None:
         self.generator = generator
-        self._graph = open_graph(generator.bundle, device=device, backend=generator.backend or backend, threads=threads)
+        chosen = _backend(generator, backend)
+        self._graph = open_graph(generator.bundle, device=device, backend=chosen, threads=threads)
         self.device, self.backend = self._graph.device, self._graph.backend
 
     @property
@@ -302,6 +303,23 @@ class GeneratorSource:
             device=opened.device,
             backend=opened.backend,
         )
+
+
+def _backend(generator: Generator, backend: str) -> str:
+    """What was said of this generator, else ``backend``, which must not run code that nobody has vouched for."""
+    bundle = generator.bundle
+    if generator.backend is None and backend == "torchscript" and not bundle.is_shipped:
+        if bundle.file_of_form("torchscript") is None:
+            raise InputError(
+                f"{generator.name} holds no TorchScript graph, which the backend torchscript needs. Say that it runs "
+                'as ONNX: --generator-backend onnx (in Python: gm.Generator(…, backend="onnx")).'
+            )
+        raise InputError(
+            f"{generator.name} did not come with this package, and torch runs the code that a TorchScript graph "
+            "carries. If you trust its maker, say so with --generator-backend torchscript (in Python: "
+            'gm.Generator(…, backend="torchscript")). Else leave --backend at onnx, which runs no code of others.'
+        )
+    return generator.backend or backend
 
 
 def draw_latents(rng: np.random.Generator, count: int, generator: Generator) -> Latents:

@@ -77,15 +77,24 @@ class PerceptualDistance:
         """
         return self.measure(first, second)[0]
 
-    def maps(self, first: Any, second: Any) -> NDArray[np.float32]:
+    def of_pixels(self, first: Any, second: Any) -> FloatArray:
+        """As calling, for floats that are known to be on 0…255, as those of a generator: nearly black is no mistake."""
+        return self.measure(first, second, known_range=True)[0]
+
+    def maps(self, first: Any, second: Any, *, known_range: bool = False) -> NDArray[np.float32]:
         """Where each pair differs: (N, H, W), in units of the distance; their means are near it, not equal to it.
 
         Raises as calling does, and `InputError` where a distance has no place, as that of styles.
         """
-        return self.measure(first, second, maps=True)[1]
+        return self.measure(first, second, maps=True, known_range=known_range)[1]
 
-    def measure(self, first: Any, second: Any, *, maps: bool = False) -> tuple[FloatArray, NDArray[np.float32]]:
-        """Distances (N,) and maps (N, H, W) from one run of the network; without ``maps`` those are (0, H, W)."""
+    def measure(
+        self, first: Any, second: Any, *, maps: bool = False, known_range: bool = False
+    ) -> tuple[FloatArray, NDArray[np.float32]]:
+        """Distances (N,) and maps (N, H, W) from one run of the network; without ``maps`` those are (0, H, W).
+
+        ``known_range``: floats are on 0…255 for sure, so that no others are suspected behind very dark ones.
+        """
         if maps and self._map is None:
             raise InputError(f"{self.name} compares statistics of whole pictures, so it has no map of where they lie.")
         a, b = self._checked(first, "first"), self._checked(second, "second")
@@ -101,7 +110,8 @@ class PerceptualDistance:
         found = np.empty((count if maps else 0, height, width), np.float32)
         for start in range(0, count, step):
             part = slice(start, start + step)
-            outputs = self._graph.run({"first": _tensor(a[part], "first"), "second": _tensor(b[part], "second")})
+            sides = {"first": a[part], "second": b[part]}
+            outputs = self._graph.run({what: _tensor(side, what, known_range) for what, side in sides.items()})
             distances[part] = outputs[self._output]
             if maps and self._map is not None:
                 found[part] = outputs[self._map]
@@ -110,10 +120,11 @@ class PerceptualDistance:
     def require_size(self, height: int, width: int, what: str) -> None:
         """Raise `UnreadableInput` for pictures that the network cannot take."""
         if min(height, width) < self.least_side:
+            takes_smaller = min(height, width) >= _least_side(find_distance(DEFAULT)[0])
+            other = f", or choose a distance for small ones, such as {DEFAULT}" if takes_smaller else ""
             raise UnreadableInput(
                 f"{self.name} takes pictures of at least {self.least_side} × {self.least_side} pixels; {what}: "
-                f"{width} × {height}. A layer of the network would be empty. Enlarge both pictures of a pair, or "
-                "choose a distance for small ones, such as scattering."
+                f"{width} × {height}. A layer of the network would be empty. Enlarge both pictures of a pair{other}."
             )
         if height * width > MAX_PIXELS:
             raise UnreadableInput(
@@ -216,7 +227,7 @@ def _least_side(bundle: Bundle) -> int:
     return least
 
 
-def _tensor(images: NDArray[Any], what: str) -> NDArray[np.float32]:
+def _tensor(images: NDArray[Any], what: str, known_range: bool) -> NDArray[np.float32]:
     """(N, H, W, 3) → (N, 3, H, W) float32, after a look at the values of floats."""
     tensor = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
     if images.dtype == np.uint8 or not tensor.size:
@@ -226,7 +237,7 @@ def _tensor(images: NDArray[Any], what: str) -> NDArray[np.float32]:
         raise InputError(f"{what}: NaN or infinity among the pixels, so there is nothing to compare.")
     if low < -1 or high > 256:
         raise InputError(f"{what}: pixels from {low:g} to {high:g}; expected 0…255. Scale and clip them first.")
-    if high <= 1 and (high > 0.05 or low < -0.05):  # nobody has pictures of a 255th of white
+    if not known_range and high <= 1 and (high > 0.05 or low < -0.05):  # nobody has pictures of a 255th of white
         line = "(images + 1) * 127.5" if low < 0 else "images * 255"
         raise InputError(
             f"{what}: floats from {low:g} to {high:g}; expected 0…255. If black and white are what this range "

@@ -271,7 +271,7 @@ spec:
       protocolVersion: v2
       storageUri: "{storage_uri}"
       env:
-        # On a GPU the runtime's default is TF32, which moves features by 1e-3.
+        # On a GPU the runtime rounds factors to TF32 unless told not to: those would be other features.
         - name: NVIDIA_TF32_OVERRIDE
           value: "0"
       resources:

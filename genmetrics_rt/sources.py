@@ -167,14 +167,14 @@ class ArraySource(Entries):
 class RowNames(Sequence[str]):
     """ "image 0", "image 1", … without a list of them."""
 
-    def __init__(self, count: int) -> None:
-        self._range = range(count)
+    def __init__(self, count: int, what: str = "image") -> None:
+        self._range, self._what = range(count), what
 
     def __len__(self) -> int:
         return len(self._range)
 
     def __getitem__(self, index: Any) -> Any:
-        return f"image {self._range[index]}"
+        return f"{self._what} {self._range[index]}"
 
 
 def as_image_rows(array: NDArray[Any], *, what: str) -> ImageArray:

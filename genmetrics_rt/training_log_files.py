@@ -7,12 +7,12 @@ import os
 import re
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from genmetrics_rt.errors import InputError, UnreadableInput
-from genmetrics_rt.event_files import is_event_log, read_events
+from genmetrics_rt.event_files import EventLog, is_event_log, read_events
 from genmetrics_rt.metrics.adversarial import (
     LOSSES,
     DiscriminatorStatistics,
@@ -56,6 +56,7 @@ _TAGS = {
     ),
 }  # fmt: skip
 
+_LARGEST_STEP = 2.0**63
 _LARGEST_LOGIT = 100.0  # that a probability of 0 or 1 has in a loss, as in torch.nn.BCELoss
 
 
@@ -113,7 +114,7 @@ def read_training_log(
     else:
         found, notes = _from_rows(path, columns, losses_suffice), ()
     if not found:
-        raise UnreadableInput(f"{path} has no step. Give a log with at least one row.")
+        raise UnreadableInput(f"{path} has no step{_damage(notes)}. Give a log with at least one row.")
     ordered = {step: found[step] for step in sorted(found)}
     names = _OF_DISCRIMINATOR[0], _OF_GENERATOR[0]
     has_losses = all(series[name] for series in ordered.values() for name in names)
@@ -123,8 +124,9 @@ def read_training_log(
     if not any(series[name[0]] for series in ordered.values() for name in (_REAL, _GENERATED)):
         if not (losses_suffice and has_losses):
             raise UnreadableInput(
-                f"{path} has no outputs of the discriminator{'' if has_losses else ' and no losses of both networks'}. "
-                "Log real_logit and generated_logit, or say which column they are: --column real_logit=NAME."
+                f"{path} has no outputs of the discriminator{'' if has_losses else ' and no losses of both networks'}"
+                f"{_damage(notes)}. Log real_logit and generated_logit, or say which column they are: "
+                "--column real_logit=NAME."
             )
         return TrainingLog(tuple(DiscriminatorStatistics(step, 0, 0, 0, 0) for step in ordered), logged, notes=notes)
     steps = tuple(_of_step(step, series) for step, series in ordered.items())
@@ -144,7 +146,7 @@ def _from_rows(
     optional = [names for names in called.values() if names not in needed]
     for row in read_rows(path, needed, optional, what="training log"):
         step = next((row[name] for name in called[_STEP] if name in row), ())
-        if len(step) != 1 or not step[0].is_integer():
+        if len(step) != 1 or not step[0].is_integer() or abs(step[0]) >= _LARGEST_STEP:
             raise UnreadableInput(f"{path} has a row without a whole number as its step. Number the steps.")
         series = found[int(step[0])]
         for names in _SERIES:
@@ -178,17 +180,23 @@ def _from_events(
     chosen: dict[str, tuple[str, str]] = {}  # series → the column that was meant, its tag
     for names in _SERIES:
         for name in _meant(names, columns):
-            tag = _tag_of(name, columns.get(name), log.series, path)
+            tag = _tag_of(name, columns.get(name), log, path)
             if tag is not None:
                 chosen[names[0]] = name, tag
                 break
     outputs = [name for name in (_REAL[0], _GENERATED[0]) if name in chosen]
     losses = [name for name in (_OF_DISCRIMINATOR[0], _OF_GENERATOR[0]) if name in chosen]
-    if len(outputs) < 2 and len(losses) < 2:
-        tags = ", ".join(sorted(log.series)[:12]) or "none"
+    if not log.series:
         raise UnreadableInput(
-            f"{path} has the tags {tags}, and none that is taken for outputs or losses of both networks. Say which "
-            "are: --column d_loss=TAG --column g_loss=TAG, or real_logit and generated_logit."
+            f"{path} has no number that can be read{_damage(log.notes)}. Give a whole copy of the log, or one with "
+            "scalars."
+        )
+    if len(outputs) < 2 and len(losses) < 2:
+        tags = ", ".join(sorted(log.series)[:12])
+        raise UnreadableInput(
+            f"{path} has the tags {tags}, and none that is taken for outputs or losses of both networks"
+            f"{_damage(log.notes)}. Say which are: --column d_loss=TAG --column g_loss=TAG, or real_logit and "
+            "generated_logit."
         )
     needed = outputs if len(outputs) == 2 else losses
     both = [name for name in losses if len(losses) == 2]
@@ -216,8 +224,14 @@ def _from_events(
     return found, tuple(notes)
 
 
-def _tag_of(name: str, asked: str | None, tags: Iterable[str], path: str | os.PathLike[str]) -> str | None:
+def _damage(notes: Sequence[str]) -> str:
+    """What is wrong with a log, for the middle of an error: it may be why something is not there."""
+    return f" ({'; '.join(notes[:5])})" if notes else ""
+
+
+def _tag_of(name: str, asked: str | None, log: EventLog, path: str | os.PathLike[str]) -> str | None:
     """The tag of a column: the one that was asked for, whole or the end of a longer one, or one of the usual names."""
+    tags = log.series
     if asked is not None:
         fitting = [tag for tag in tags if tag == asked] or [tag for tag in tags if tag.endswith(f"/{asked}")]
     else:
@@ -227,7 +241,8 @@ def _tag_of(name: str, asked: str | None, tags: Iterable[str], path: str | os.Pa
             f"{path} has several tags for {name}: {', '.join(fitting[:5])}. Say which is meant: --column {name}=TAG."
         )
     if not fitting and asked is not None:
-        raise UnreadableInput(f"{path} has no tag {asked!r}. It has: {', '.join(sorted(tags)[:12])}.")
+        known = ", ".join(sorted(tags)[:12]) or "none"
+        raise UnreadableInput(f"{path} has no tag {asked!r}{_damage(log.notes)}. It has: {known}.")
     return fitting[0] if fitting else None
 
 

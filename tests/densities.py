@@ -14,9 +14,19 @@ HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
 def make_gaussian(
-    folder: Path, *, size: int = 4, mean: float = 0.5, sigma: float = 0.25, name: str = "gaussian", **about: object
+    folder: Path,
+    *,
+    size: int = 4,
+    mean: float = 0.5,
+    sigma: float = 0.25,
+    name: str = "gaussian",
+    batch: int | str = "N",
+    **about: object,
 ) -> Path:
-    """Independent N(mean, sigma²) on every value of x / 256: the density of y, without dequantisation."""
+    """Independent N(mean, sigma²) on every value of x / 256: the density of y, without dequantisation.
+
+    ``batch``: so many images in every call, where it is a number.
+    """
     nodes = [
         *_scaled(256.0),
         helper.make_node("Sub", ["y", "mean"], ["off"]),
@@ -29,14 +39,22 @@ def make_gaussian(
     constants = {
         "divisor": 256.0, "mean": mean, "sigma": sigma, "minus_half": -0.5, "norm": math.log(sigma) + HALF_LOG_TAU,
     }  # fmt: skip
-    graph = _graph(nodes, name, size, constants, {"axes": [1, 2, 3]}, [("log_likelihood", ["N"])])
+    outputs = [("log_likelihood", [batch])]
+    graph = _graph(nodes, name, size, constants, {"axes": [1, 2, 3]}, outputs, batch=batch)
     record = {"dim": 3 * size * size, "levels": 256, "offset_bits": 8.0, "quantity": "log_density", "bound": True}
-    _write(folder, graph, name, size, {**record, **about}, ["N"])
+    _write(folder, graph, name, size, {**record, **about}, [batch])
     return folder
 
 
 def make_linear_vae(
-    folder: Path, *, size: int = 2, posterior: bool = False, name: str = "linear-vae", **about: object
+    folder: Path,
+    *,
+    size: int = 2,
+    posterior: bool = False,
+    name: str = "linear-vae",
+    batch: int | str = "N",
+    samples: int | str = "K",
+    **about: object,
 ) -> Path:
     """p(z) = N(0, 1), p(y | z) = N(z, 1) with y = (x − 128) / 32 of the first value of an image: p(y) = N(0, 2).
 
@@ -72,13 +90,14 @@ def make_linear_vae(
         "norm": HALF_LOG_TAU - math.log(spread),
     }  # fmt: skip
     indices = {"starts": [0, 0, 0], "ends": [1, 1, 1], "axes": [1, 2, 3], "column": [-1, 1], "last": [2]}
-    noise = helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["N", "K", 1])
-    graph = _graph(nodes, name, size, constants, indices, [("log_weights", ["N", "K"])], [noise])
+    shape = [batch, samples]
+    noise = helper.make_tensor_value_info("noise", TensorProto.FLOAT, [*shape, 1])
+    graph = _graph(nodes, name, size, constants, indices, [("log_weights", shape)], [noise], batch=batch)
     record = {
         "dim": 1, "levels": 256, "offset_bits": 5.0, "quantity": "log_density", "bound": True,
         "noise": {"dim": 1, "distribution": "normal"},
     }  # fmt: skip
-    _write(folder, graph, name, size, {**record, **about}, ["N", "K"], noise=True)
+    _write(folder, graph, name, size, {**record, **about}, shape, noise=True)
     return folder
 
 
@@ -97,10 +116,12 @@ def _graph(
     indices: dict[str, list[int]],
     outputs: list[tuple[str, list]],
     more_inputs: list | None = None,
+    *,
+    batch: int | str = "N",
 ) -> GraphProto:
     initializers = [numpy_helper.from_array(np.array(value, np.float64), key) for key, value in constants.items()]
     initializers += [numpy_helper.from_array(np.array(value, np.int64), key) for key, value in indices.items()]
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size, 3])
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, size, size, 3])
     made = [helper.make_tensor_value_info(output, TensorProto.DOUBLE, shape) for output, shape in outputs]
     return helper.make_graph(nodes, name, [images, *(more_inputs or [])], made, initializers)
 
@@ -108,9 +129,9 @@ def _graph(
 def _write(
     folder: Path, graph: GraphProto, name: str, size: int, about: dict, shape: list, *, noise: bool = False
 ) -> None:
-    inputs = [{"name": "images", "dtype": "uint8", "shape": ["N", size, size, 3]}]
+    inputs = [{"name": "images", "dtype": "uint8", "shape": [shape[0], size, size, 3]}]
     if noise:
-        inputs.append({"name": "noise", "dtype": "float32", "shape": ["N", "K", 1]})
+        inputs.append({"name": "noise", "dtype": "float32", "shape": [*shape, 1]})
     output = "log_weights" if noise else "log_likelihood"
     write_bundle(
         folder,

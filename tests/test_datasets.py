@@ -16,6 +16,7 @@ import genmetrics_rt as gm
 from genmetrics_rt.datasets import open_dataset
 from genmetrics_rt.sides import open_side
 from tests import makers
+from tests.s3_server import serving
 
 PICTURES = makers.pictures(60, seed=3)
 
@@ -192,12 +193,17 @@ class TestUrls:
         with pytest.raises(gm.MissingPackage, match=r"genmetrics-rt\[data\]"):
             open_dataset("s3://bucket/real")
 
-    def test_s3_goes_through_pyarrow_where_there_is_no_s3fs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The driver is pyarrow's; the store behind it is a folder here."""
+    def test_s3(self, tiny: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Through pyarrow's driver, as s3fs is not installed; the store is on the loopback."""
         pytest.importorskip("fsspec")
-        fs = pytest.importorskip("pyarrow.fs")
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
         monkeypatch.setitem(sys.modules, "s3fs", None)
-        from genmetrics_rt import datasets
-
-        opened = datasets._file_system("s3://bucket/real?region=eu-central-1", "s3")
-        assert opened.fs.type_name == "s3" and isinstance(opened.fs, fs.S3FileSystem)
+        table = io.BytesIO()
+        parquet.write_table(arrow.table({"image": ENCODED}), table)
+        files = {f"real/{row // 30}/{row:03}.png": data for row, data in enumerate(ENCODED)}
+        with serving({**files, "set/all.parquet": table.getvalue()}) as environment:
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            assert open_side("s3://bucket/real").entry_name(31) == "1/031.png"
+            for side in ("s3://bucket/real", "s3://bucket/set/all.parquet", "s3://bucket/set/*.parquet"):
+                assert np.array_equal(features(side, tiny), expected)

@@ -335,7 +335,9 @@ def test_an_event_file_is_read_and_a_damaged_one_refused_in_words(open_page: Any
     tab(page, "Training")
     field = page.locator('#training-log input[type="file"]')
     field.set_input_files({"name": NAME, "mimeType": "application/octet-stream", "buffer": b"no events at all" * 9})
-    refused = page.get_by_text(f"{NAME} is no event file")  # its name alone, not where it lies
+    refused = page.locator(".gm-verdict").filter(
+        has_text=f"{NAME} is no event file"
+    )  # its name alone, not where it lies
     expect(refused.first).to_be_visible(timeout=PATIENCE)
     assert "/tmp" not in refused.first.inner_text()
 

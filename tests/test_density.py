@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 
 import genmetrics_rt as gm
 from genmetrics_rt.cli import app
+from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.images import open_images
+from genmetrics_rt.likelihood import window
 from genmetrics_rt.likelihood.files import read_log_likelihoods
 from genmetrics_rt.likelihood.model import names_density
 from tests.densities import HALF_LOG_TAU, make_gaussian, make_linear_vae
@@ -97,6 +100,72 @@ def test_little_memory_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     for most in (1, 7, 65):
         monkeypatch.setattr(module, "_MOST_NOISE", most)
         assert model.log_likelihoods(source, num_weights=30).log_likelihoods == pytest.approx(whole, abs=1e-12)
+
+
+def test_a_graph_for_a_fixed_number_of_images_is_filled_up(tmp_path: Path, images: np.ndarray) -> None:
+    """Of images, and of noise: 40 images in calls of 16, 10 samples in calls of 4."""
+    options: dict[str, Any] = {"device": "cpu", "num_weights": 10}
+    fixed = gm.likelihood_of_images(make_gaussian(tmp_path / "fixed", batch=16), images, **options).entries[0]
+    assert fixed.log_likelihoods["test"] == pytest.approx(gaussian_log_density(images), abs=1e-9)
+    free, filled = (
+        gm.likelihood_of_images(folder, images[:, :2, :2], batch_size=7, **options).entries[0].log_likelihoods["test"]
+        for folder in (
+            make_linear_vae(tmp_path / "free"),
+            make_linear_vae(tmp_path / "filled", batch=16, samples=4),
+        )
+    )
+    assert filled == pytest.approx(free, abs=1e-12)
+    bare = tmp_path / "fixed" / "graph.onnx"
+    assert len(gm.likelihood_of_images(bare, images, dims=48, **options).entries[0].log_likelihoods["test"]) == 40
+
+
+def test_a_graph_that_fails_is_an_error_of_the_input(
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = gm.Density(make_gaussian(tmp_path / "gaussian"), device="cpu")
+
+    def fails(inputs: Any) -> Any:
+        raise gm.GenmetricsError("The frozen graph failed")
+
+    monkeypatch.setattr(model._graph, "run", fails)
+    with pytest.raises(gm.InputError, match="'gaussian' cannot be run: The frozen graph failed"):
+        gm.likelihood_of_images(model, images)
+
+
+def test_the_noise_is_no_latent_of_a_sample() -> None:
+    """Else a VAE's own sample would be judged with the very latent that made it."""
+    noise = gm.Density("digits-vae-density", device="cpu").noise(0, 64, 0)
+    latents = GeneratorSource(gm.Generator("digits-vae"), 64, device="cpu").latents(0)
+    assert noise.shape == latents.shape and not np.isin(noise, latents).any()
+
+
+def test_the_seconds_are_those_of_the_density_alone(
+    tmp_path: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that reading an image moves by 100 and a call of the graph by 2."""
+    import genmetrics_rt.likelihood.model as module
+
+    clock = [0.0]
+    model, source = gm.Density(make_gaussian(tmp_path / "gaussian"), device="cpu"), open_images(images)
+    read, graph_run = source.read, model._graph.run
+
+    def slow_read(index: int) -> Any:
+        clock[0] += 100
+        return read(index)
+
+    def slow_run(inputs: Any) -> Any:
+        clock[0] += 2
+        return graph_run(inputs)
+
+    monkeypatch.setattr(source, "read", slow_read)
+    monkeypatch.setattr(model._graph, "run", slow_run)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    assert model.log_likelihoods(source).seconds == 2
+    assert clock[0] == 100 * len(images) + 2
+    monkeypatch.undo()
+    report = gm.likelihood_of_images(model, images)
+    assert 0 < report.entries[0].seconds_per_image * len(images) < report.runtime.seconds
+    assert "seconds_per_image" in report.to_json()
 
 
 def test_a_shipped_example_is_parted_and_samples_are_looked_at(tmp_path: Path) -> None:
@@ -321,6 +390,34 @@ def test_the_window_warns(tmp_path: Path) -> None:
     (folder / "b.png").write_bytes(b"no picture")
     with pytest.raises(gm.UnreadableInput, match=r"b\.png cannot be used"):
         gm.parzen_of_images(folder, real)
+
+
+def test_a_window_judges_a_seeded_sample_of_a_large_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genmetrics_rt.likelihood.window._MAX_REFERENCE", 20)
+    samples, real = np.random.default_rng(0).integers(0, 256, (2, 60, 4, 4), dtype=np.uint8)
+    vectors = [side.reshape(60, -1) / 255 for side in (samples, real)]
+    for sides in ((samples, real), vectors):
+        (entry,) = gm.parzen_of_images(*sides, sigma=0.3).entries
+        found = entry.log_likelihoods["test"]
+        assert len(found) == 20 and entry.images.endswith(", a seeded sample of 20 of 60")
+        (other,) = gm.parzen_of_images(*sides, sigma=0.3, seed=1).entries
+        assert not np.array_equal(found, other.log_likelihoods["test"])
+        (all_of_them,) = gm.parzen_of_images(*sides, sigma=0.3, num_images=60).entries
+        assert all_of_them.test.num_images == 60 and "sample" not in all_of_them.images
+        assert np.isclose(found[:, None], all_of_them.log_likelihoods["test"]).any(axis=1).all()
+
+
+def test_a_window_that_memory_cannot_hold_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, real = np.random.default_rng(0).integers(0, 256, (2, 60, 4, 4), dtype=np.uint8)
+    most = 8 * 48 * 30  # bytes of thirty images of 4 × 4 in colour
+    monkeypatch.setattr(window, "_MOST_BYTES", most)
+    reads: list[int] = []
+    image = window._image
+    monkeypatch.setattr(window, "_image", lambda source, at: reads.append(at) or image(source, at))
+    with pytest.raises(gm.InputError, match=r"60 times 48 numbers .* Take fewer: -n 30"):
+        gm.parzen_of_images(samples, real)
+    assert len(reads) == 1
+    assert gm.parzen_of_images(samples, real, num_images=30).entries[0].parzen is not None
 
 
 def run(*arguments: str) -> str:

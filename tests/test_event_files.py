@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import genmetrics_rt as gm
-from genmetrics_rt.event_files import crc32c, is_event_log, masked_crc32c, read_events
+from genmetrics_rt.event_files import EventLog, crc32c, is_event_log, masked_crc32c, read_events
 
 NAME = "events.out.tfevents.1700000000.host"
 
@@ -61,6 +62,10 @@ def write(folder: Path, *events: bytes, name: str = NAME, tail: bytes = b"") -> 
     return path
 
 
+def plain(log: EventLog) -> dict[str, dict[int, list[float]]]:
+    return {tag: {step: list(values) for step, values in own.items()} for tag, own in log.series.items()}
+
+
 def test_the_checksum_has_its_published_value() -> None:
     """RFC 3720, appendix B.4: 32 zeros, 32 ones, 0 to 31; and the check value of CRC-32C."""
     assert crc32c(b"123456789") == 0xE3069283
@@ -77,7 +82,7 @@ def test_scalars_by_hand(tmp_path: Path) -> None:
         event(-3, scalar("Loss/D", 7.0)),
     )
     log = read_events(path)
-    assert log.series == {"Loss/D": {0: [1.5], 10: [1.25], -3: [7.0]}, "Loss/G": {0: [0.25]}}
+    assert plain(log) == {"Loss/D": {0: [1.5], 10: [1.25], -3: [7.0]}, "Loss/G": {0: [0.25]}}
     assert log.notes == ()
     assert is_event_log(path) and is_event_log(tmp_path) and not is_event_log(tmp_path / "nothing")
 
@@ -99,7 +104,7 @@ def test_tensors_by_hand(tmp_path: Path) -> None:
         tensor("words", 7, (), field(8, b"hello")),
         field(1, b"histogram") + field(5, b"\x00" * 50),
     ]
-    series = {tag: own[4] for tag, own in read_events(write(tmp_path, event(4, *values))).series.items()}
+    series = {tag: own[4] for tag, own in plain(read_events(write(tmp_path, event(4, *values)))).items()}
     assert series == {
         "content": [1.5, 2.5], "scalar": [3.5], "packed": [1.0, 2.0, 3.0], "double": [0.1], "whole": [4.0, -5.0],
         "long": [-7.0], "half": [1.5, -2.0], "bfloat": [1.5], "repeated": [9.0] * 4,
@@ -112,7 +117,7 @@ def test_a_folder_is_one_log(tmp_path: Path) -> None:
     write(tmp_path, event(1, scalar("a", 3.0)), event(2, scalar("a", 4.0)), name=f"{NAME[:-9]}1.host")
     write(tmp_path / "loss_D", event(0, scalar("loss", 5.0)))
     (tmp_path / "notes.txt").write_text("no event file")
-    assert read_events(tmp_path).series == {"a": {0: [1.0], 1: [3.0], 2: [4.0]}, "loss_D/loss": {0: [5.0]}}
+    assert plain(read_events(tmp_path)) == {"a": {0: [1.0], 1: [3.0], 2: [4.0]}, "loss_D/loss": {0: [5.0]}}
 
 
 def test_what_is_damaged_is_said_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path) -> None:
         path = tmp_path / NAME
         path.write_bytes(flipped)
         log = read_events(path)
-        assert log.notes and log.series.get("a", {}).items() <= right.items(), place
+        assert log.notes and plain(log).get("a", {}).items() <= right.items(), place
 
 
 def test_what_is_no_log(tmp_path: Path) -> None:
@@ -161,7 +166,7 @@ def test_what_is_no_log(tmp_path: Path) -> None:
 def test_a_half_that_has_too_many_bits_is_damage(tmp_path: Path) -> None:
     payload = field(13, 70_000)
     log = read_events(write(tmp_path, event(0, tensor("bad", 19, (1,), payload)), event(1, scalar("good", 1.0))))
-    assert log.series == {"good": {1: [1.0]}}
+    assert plain(log) == {"good": {1: [1.0]}}
     assert log.notes == (f"{NAME}: 1 damaged record left out",)
 
 
@@ -179,6 +184,21 @@ def test_a_small_file_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest
         read_events(tmp_path / "run")
 
 
+def test_numbers_take_eight_bytes_each(tmp_path: Path) -> None:
+    """As lists they took four times as much."""
+    tensors = field(4, np.arange(100_000, dtype="<f4").tobytes())
+    path = write(tmp_path, *(event(step, tensor("t", 1, (100_000,), tensors)) for step in range(20)))
+    tracemalloc.start()
+    try:
+        log = read_events(path)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert list(log.series["t"][19][-2:]) == [99_998.0, 99_999.0]
+    size = path.stat().st_size
+    assert kept < 2.1 * size and peak < 3.5 * size
+
+
 def test_torch_writes_what_is_read(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from torch.utils.tensorboard import SummaryWriter
@@ -191,13 +211,14 @@ def test_torch_writes_what_is_read(tmp_path: Path) -> None:
             writer.add_histogram("weights", np.arange(50.0), step)
             writer.add_tensor("logits", _torch_tensor(step), step)
     log = read_events(tmp_path)
+    series = plain(log)
     assert log.notes == ()
     loss = {step: [float(np.float32(1 / (step + 1)))] for step in range(5)}
-    assert log.series["Loss/D"] == loss
-    assert log.series["new"] == {step: [step / 2] for step in range(5)}
-    assert log.series["both_G/both"] == {step: [float(step)] for step in range(5)}
-    assert log.series["logits"] == {step: [float(step), -1.5] for step in range(5)}
-    assert "weights" not in log.series
+    assert series["Loss/D"] == loss
+    assert series["new"] == {step: [step / 2] for step in range(5)}
+    assert series["both_G/both"] == {step: [float(step)] for step in range(5)}
+    assert series["logits"] == {step: [float(step), -1.5] for step in range(5)}
+    assert "weights" not in series
 
 
 def _torch_tensor(step: int):
@@ -261,3 +282,83 @@ def test_losses_alone_suffice_if_asked(tmp_path: Path) -> None:
         losses_suffice=True,
     )  # fmt: skip
     assert gone.verdict.key == "diverged"
+
+
+def test_what_is_cut_off_is_not_called_empty(tmp_path: Path) -> None:
+    path = write(tmp_path, tail=record(event(0, scalar("Loss/D", 1.0)))[:-9])
+    told = "no number that can be read .*the last record is cut off.* Give a whole copy"
+    for options in ({}, {"losses_suffice": True}):
+        with pytest.raises(gm.UnreadableInput, match=told):
+            gm.read_training_log(path, **options)
+    path = write(tmp_path, event(0, scalar("Loss/D", 1.0)), tail=b"\0" * 5)
+    with pytest.raises(gm.UnreadableInput, match=r"has the tags Loss/D.*the last record is cut off"):
+        gm.read_training_log(path)
+    with pytest.raises(gm.UnreadableInput, match=r"no tag 'x'.*the last record is cut off"):
+        gm.read_training_log(path, columns={"d_loss": "x"})
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """With bits flipped, bytes lost, put in or written over, or cut off: up to four times."""
+    changed = bytearray(data)
+    for _ in range(int(rng.integers(1, 5))):
+        at, length = int(rng.integers(len(changed) + 1)), int(rng.integers(1, 20))
+        kind = int(rng.integers(5))
+        if kind == 0 and at < len(changed):
+            changed[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            del changed[at:]
+        elif kind == 2:
+            del changed[at : at + length]
+        elif kind == 3:
+            changed[at:at] = rng.bytes(length)
+        else:
+            changed[at : at + length] = rng.bytes(length)
+    return bytes(changed)
+
+
+def test_whatever_is_damaged_is_read_or_refused_in_words(tmp_path: Path) -> None:
+    """200 logs in four kinds: event files, their events inside whole records, CSV and JSON lines."""
+    rng = np.random.default_rng(0)
+
+    def made(step: int) -> bytes:
+        real, fake = (field(4, rng.normal(size=8).astype("<f4").tobytes()) for _ in range(2))
+        halves = tensor("half", 19, (2,), field(13, 15_000))
+        logits = tensor("logits/real", 1, (8,), real), tensor("logits/fake", 1, (8,), fake)
+        return event(step, *logits, scalar("Loss/D", 1.0), scalar("Loss/G", 2.0), halves)
+
+    events = [made(step) for step in range(6)]
+    rows = b"step,real_logit,generated_logit\n" + b"".join(b"%d,1.5,-0.25\n" % step for step in range(8))
+    lines = b"".join(b'{"step": %d, "real_probability": [0.5, 1], "generated_logit": [1, -2]}\n' % s for s in range(8))
+    outcomes = {"read": 0, "refused": 0}
+    for number in range(200):
+        own = np.random.default_rng([1, number])
+        name, content = (
+            (NAME, mutated(VERSION + b"".join(map(record, events)), own)),
+            (NAME, VERSION + b"".join(record(mutated(one, own) if own.random() < 0.5 else one) for one in events)),
+            ("log.csv", mutated(rows, own)),
+            ("log.jsonl", mutated(lines, own)),
+        )[number % 4]
+        (tmp_path / name).write_bytes(content)
+        try:
+            log = gm.read_training_log(tmp_path / name, losses_suffice=number % 3 == 0)
+        except gm.InputError as error:
+            assert len(str(error)) > 20
+            outcomes["refused"] += 1
+        else:
+            assert log.to_text() and log.to_html() and log.to_json()
+            outcomes["read"] += 1
+    assert min(outcomes.values()) > 40
+
+
+@pytest.mark.parametrize("step", ["1e30", "-1e19", "nan", "inf", "1.5"])
+def test_a_step_that_is_no_number_of_64_bits_is_refused(tmp_path: Path, step: str) -> None:
+    (tmp_path / "log.csv").write_text(f"step,real_logit,generated_logit\n{step},1,2\n")
+    with pytest.raises(gm.UnreadableInput, match="whole number as its step"):
+        gm.read_training_log(tmp_path / "log.csv")
+
+
+def test_a_nan_that_signals_is_a_nan(tmp_path: Path) -> None:
+    """Some processors complain when they widen it."""
+    signalling = field(4, struct.pack("<I", 0x7F800001))
+    (value,) = read_events(write(tmp_path, event(0, tensor("t", 1, (1,), signalling)))).series["t"][0]
+    assert np.isnan(value)

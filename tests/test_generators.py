@@ -16,6 +16,7 @@ from genmetrics_rt.bare_generators import is_generator_file
 from genmetrics_rt.generators import GeneratorSource, OpenGenerator, draw_latents
 from genmetrics_rt.onnx_signature import read_signature
 from genmetrics_rt.sides import open_side
+from tests.makers import make_generator, write_manifest
 
 SIZE = 8
 
@@ -267,7 +268,7 @@ def test_scores_by_class_need_no_labels_of_a_generator(tiny: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_a_generator(tmp_path: Path, tiny: Path) -> None:
-    with pytest.raises(gm.InputError, match=r"is a extractor, not a generator"):
+    with pytest.raises(gm.InputError, match=r"is a bundle of kind extractor, not a generator"):
         gm.Generator(tiny)
     (tmp_path / "junk.onnx").write_bytes(b"junk that is no protobuf \xff\xff")
     with pytest.raises(gm.UnreadableInput, match="is no ONNX file"):
@@ -281,6 +282,8 @@ def test_what_cannot_be_a_generator(tmp_path: Path, tiny: Path) -> None:
     no_classes = write_onnx(tmp_path / "model.onnx")
     with pytest.raises(gm.InputError, match="takes no labels"):
         gm.Generator(no_classes, num_classes=3)
+    with pytest.raises(gm.InputError, match="takes no labels, so classes cannot be chosen"):
+        gm.Generator(no_classes, classes="balanced")
     with pytest.raises(gm.InputError, match="output_layout"):
         gm.Generator(no_classes, output_layout="HWC")
     with pytest.raises(gm.InputError, match="output_range"):
@@ -333,6 +336,40 @@ def test_torchscript_runs_only_when_it_is_trusted(tmp_path: Path, tiny: Path) ->
     reference = np.random.default_rng(0).integers(0, 256, (60, SIZE, SIZE, 3), dtype=np.uint8)
     summary = gm.evaluate(generator, reference, extractor=tiny, metrics="fd").generators["generated"]
     assert (summary.backend, summary.num_parameters) == ("torchscript", 7 * 3 * SIZE * SIZE)
+
+
+def test_the_code_of_a_bundle_runs_only_when_it_is_trusted(tmp_path: Path, tiny: Path) -> None:
+    """``backend="torchscript"`` of an evaluation is for the extractor and for what ships, not for anybody's code."""
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):
+        def forward(self, latent: torch.Tensor) -> torch.Tensor:
+            return (latent.abs() * 60).clamp(0, 255).to(torch.uint8).reshape(-1, 2, 2, 1).repeat(1, 4, 4, 3)
+
+    folder = make_generator(tmp_path / "bundle", latent=4, size=SIZE)
+    bare = write_onnx(tmp_path / "model.onnx")
+    only_onnx = make_generator(tmp_path / "onnx", latent=4, size=SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates TorchScript
+        torch.jit.save(torch.jit.trace(Net().eval(), torch.zeros(2, 4)), folder / "graph.ts")
+    record = json.loads((folder / "manifest.json").read_text())
+    write_manifest(folder, {key: record[key] for key in ("name", "kind", "inputs", "outputs", "latent")})
+    options = {"device": "cpu", "threads": 1}
+    for given in (folder, gm.load_bundle(folder), gm.Generator(folder)):
+        with pytest.raises(gm.InputError, match=r"did not come with this package.*--generator-backend torchscript"):
+            gm.examine_latent_space(given, backend="torchscript", num_paths=10, **options)
+    for given in (gm.Generator(only_onnx), gm.Generator(bare, output_range=(-1, 1))):
+        with pytest.raises(gm.InputError, match=r"holds no TorchScript graph.*--generator-backend onnx"):
+            OpenGenerator(given, backend="torchscript", **options)
+    trusted = OpenGenerator(gm.Generator(folder, backend="torchscript"), **options)
+    latents = np.full((3, 4), 1.5, np.float32)
+    assert trusted.backend == "torchscript" and (trusted.images(latents) == 90).all()
+    assert OpenGenerator(gm.Generator(folder), **options).backend == "onnx"
+    as_onnx = gm.Generator(folder, backend="onnx")
+    assert OpenGenerator(as_onnx, backend="torchscript", **options).backend == "onnx"
+    assert not gm.load_bundle(folder).is_shipped and gm.load_bundle("digits-gan").is_shipped
+    shipped = gm.Generator("digits-gan")
+    assert OpenGenerator(shipped, backend="torchscript", **options).backend == "torchscript"
 
 
 def test_the_signature_of_shipped_generators() -> None:

@@ -268,6 +268,26 @@ def test_what_cannot_be_asked(options: dict, message: str) -> None:
         gm.examine_latent_space("digits-vae", device="cpu", **options)
 
 
+def test_a_nearly_black_generator_is_measured(tmp_path: Path) -> None:
+    """Pixels up to 0.8 of 255: whoever passes such an array has forgotten to scale it, a generator has not."""
+    path = write_onnx(tmp_path / "dark.onnx", activation="Sigmoid", bad=0.003)
+    dark = gm.Generator(path, output_range=(0, 1))
+    distance = open_distance("scattering", device="cpu", threads=1)
+    for given in ("scattering", distance):
+        report = gm.examine_latent_space(dark, distance=given, num_paths=20, device="cpu", threads=1)
+        assert 0 < report.path_length.value < np.inf
+    opened = OpenGenerator(dark, device="cpu", threads=1)
+    first, second = (opened.pixels(np.full((1, 4), value, np.float32)) for value in (0.0, 1.0))
+    assert 0.05 < max(first.max(), second.max()) < 1
+    assert distance.of_pixels(first, second) > 0
+    assert distance.maps(first, second, known_range=True).mean() > 0
+    for wrong in (np.full_like(first, np.nan), first + 300):
+        with pytest.raises(gm.InputError):
+            distance.of_pixels(first, wrong)
+    with pytest.raises(gm.InputError, match=r"images \* 255"):
+        distance(first, second)
+
+
 def test_a_generator_of_bytes_has_no_pixels(tiny_generator: Path) -> None:
     with pytest.raises(gm.InputError, match="gives 8 bits a pixel and nothing finer"):
         gm.examine_latent_space(tiny_generator, output="pixels", device="cpu")

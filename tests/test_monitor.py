@@ -24,6 +24,7 @@ from genmetrics_rt.monitor.alarms import Alarms
 from genmetrics_rt.monitor.judging import Judge, Sizes
 from genmetrics_rt.monitor.panes import OpenPane, Pane, StateFolder, by_hash, merge
 from genmetrics_rt.monitor.ring import BYTES_PER_CALL, ImageQueue, QueueReader, Word
+from genmetrics_rt.monitor.worker import judge_of_folder
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, SideSummary
 from tests import faults, makers
@@ -183,7 +184,7 @@ def test_several_threads_lose_no_image_and_tear_none(pair: Any) -> None:
         assert sum(map(len, read)) + reader[Word.OVERWRITTEN] == sum(taken)
 
 
-def test_settings_that_cannot_work_are_refused(tiny: Path) -> None:
+def test_settings_that_cannot_work_are_refused(tiny: Path, tmp_path: Path) -> None:
     reference = makers.pictures(240)
     for options, word in (
         ({"window": 100, "panes": 7}, "panes"),
@@ -202,6 +203,9 @@ def test_settings_that_cannot_work_are_refused(tiny: Path) -> None:
         gm.QualityMonitor(makers.pictures(50), extractor=tiny)
     with pytest.raises(gm.InputError, match="features"):
         gm.QualityMonitor(np.zeros((300, 12), np.float32), extractor=tiny)
+    np.savez(tmp_path / "other.npz", mu=np.zeros(12), sigma=np.eye(12))
+    with pytest.raises(gm.InputError, match="which network"):
+        gm.QualityMonitor(tmp_path / "other.npz", extractor=tiny)
 
 
 # Panes and replicas
@@ -275,8 +279,6 @@ def test_two_replicas_merged_are_one_that_saw_everything(tiny: Path, tmp_path: P
     folder = StateFolder(tmp_path / "first")
     judge_panes = folder.panes(folder.load()["panes"])
     rows = gm.extract_features(stream, extractor=tiny).values
-    from genmetrics_rt.monitor.worker import judge_of_folder
-
     judge = judge_of_folder(tmp_path / "first")
     alone = judge.judge(pane_of(rows, max_rows=200))[1]
     assert set(alone.scores) == {"fd", "kid", "precision", "recall", "density", "coverage"}

@@ -58,6 +58,21 @@ def test_an_arc_on_the_unit_sphere(dim: int, expected: float, sampling: str) -> 
     assert found.mean() == pytest.approx(expected, abs=5 * found.std() / math.sqrt(count))
 
 
+@pytest.mark.parametrize(("dim", "expected"), [(2, 3.2898681), (3, 2.9348022), (128, 2.4752750)])
+def test_the_ends_of_an_arc_on_the_sphere_may_be_of_any_length(dim: int, expected: float) -> None:
+    """Identity generator on raw normals: E[W²] of spec §4.22, as StyleGAN normalises both ends too."""
+    count = 20_000 if dim < 100 else 2000
+    paths = draw_paths(normal(dim), count, sampling="full")
+    found = path_distances(lambda z, _: z, quadratic, paths, epsilon=1e-3, interpolate="slerp_unit")
+    assert found.mean() == pytest.approx(expected, abs=4 * found.std() / math.sqrt(count))
+    assert found.std() / math.sqrt(count) < 0.025
+    unit = [ends / np.linalg.norm(ends, axis=1, keepdims=True) for ends in (paths.start, paths.end)]
+    same = path_distances(
+        lambda z, _: z, quadratic, Paths(*unit, paths.place, None), epsilon=1e-3, interpolate="slerp_unit"
+    )
+    assert found == pytest.approx(same, rel=1e-6, abs=1e-9)
+
+
 def test_interpolations_keep_what_they_promise() -> None:
     rng = np.random.RandomState(2)
     start, end = rng.randn(2, 50, 6)

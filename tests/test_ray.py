@@ -127,6 +127,12 @@ class TestWithRay:
         with pytest.raises(gm.UnreadableInput, match=r"broken\.png cannot be used"):
             reference_with_ray(str(sides[0]), workers=1, extractor=tiny, strict=True, cache=False)
 
+    def test_stored_sides_are_taken_whole(self, cluster: object, sides: tuple[Path, Path], tiny: Path) -> None:
+        from genmetrics_rt.scale.ray_engine import evaluate_with_ray
+
+        with pytest.raises(gm.InputError, match="stored sides are taken whole"):
+            evaluate_with_ray(*sides, extractor=tiny, num_images=100)
+
     def test_tars_parquet_and_generators(
         self, cluster: object, tiny: Path, tiny_generator: Path, tmp_path: Path
     ) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 import genmetrics_rt as gm
+from genmetrics_rt.cli_scorecard import scorecard
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.scorecard.card import Measure, leaders
+from genmetrics_rt.scorecard.measuring import likelihood
+from genmetrics_rt.scorecard.scoring import _sibling
 from genmetrics_rt.textbook import PROPERTIES, TEXTBOOK, expectation
+from tests.test_generators import write_onnx
 
 OPTIONS: dict[str, Any] = {"num_images": 200, "num_paths": 40, "device": "cpu"}
 
@@ -39,6 +47,16 @@ def test_whoever_cannot_be_told_from_the_best_leads_too() -> None:
     assert leaders(down) == ("far",)
     assert leaders({"a": measure(1.0), "b": measure(2.0)}) == ("b",)
     assert leaders({"a": measure(1.0, better=None), "b": measure(2.0, better=None)}) == ()
+
+
+def test_what_is_on_unlike_scales_is_not_ranked() -> None:
+    """Ten factors are harder to name than four."""
+    shares = {
+        name: Measure("share", "share", value, "", True, (value, value), leading=True, scale=scale)
+        for name, value, scale in (("a", 0.2, "10 factors"), ("b", 0.3, "4 factors"))
+    }
+    assert leaders(shares) == ()
+    assert leaders({**shares, "b": replace(shares["b"], scale="10 factors")}) == ("b",)
 
 
 def test_speeds_are_told_apart_only_where_they_differ_much() -> None:
@@ -108,6 +126,32 @@ def test_what_fails_in_one_property_leaves_the_others(tiny_generator: Path, tmp_
     assert card.best("quality") == ()
 
 
+def test_a_density_belongs_to_the_very_generator_that_it_names(tmp_path: Path, tiny_generator: Path) -> None:
+    """Not to whatever is called so."""
+    shipped = gm.Generator("digits-vae").bundle
+    assert _sibling(shipped).name == "digits-vae-density"
+    copy = shutil.copytree(shipped.path, tmp_path / "mine")
+    assert _sibling(gm.load_bundle(copy)).name == "digits-vae-density"
+    manifest = json.loads((tiny_generator / "manifest.json").read_text())
+    own = shutil.copytree(tiny_generator, tmp_path / "own")
+    (own / "manifest.json").write_text(json.dumps({**manifest, "name": "digits-vae"}))
+    assert gm.load_bundle(own).name == "digits-vae" and _sibling(gm.load_bundle(own)) is None
+
+
+def test_images_that_a_density_may_have_been_trained_on_are_told() -> None:
+    """Of the shipped digits it is known; of a user's images it is not."""
+    options: dict[str, Any] = {"num_images": 20, "generated": False, "device": "cpu"}
+    parted = gm.likelihood_of_images("digits-vae-density", "digits", **options)
+    digits = np.repeat(gm.example_images().images[:40, ..., None], 3, axis=-1)
+    unknown = gm.likelihood_of_images("digits-vae-density", digits, **options)
+    told = "Whether it was trained on them is not known"
+    assert not any(told in note for note in likelihood(parted).notes)
+    found = likelihood(unknown)
+    assert sum(told in note for note in found.notes) == 1
+    (cost,) = (one for one in found.measures if one.key == "seconds_per_image")
+    assert cost.value == 1e3 * unknown.entries[0].seconds_per_image
+
+
 def test_what_cannot_be_judged_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="digits is a set of images, and a scorecard judges a generator"):
         gm.make_scorecard("digits", "digits")
@@ -128,3 +172,31 @@ def test_the_textbook_has_no_family_with_everything() -> None:
         assert list(row) == keys
         assert {"no", "has none"} & set(row.values()), family
     assert expectation("gan", "coverage") == "no" and expectation("something", "coverage") is None
+
+
+def test_options_describe_the_bare_files(tmp_path: Path) -> None:
+    """A float output needs its range, and the options do not touch the bundle beside it."""
+    path = str(write_onnx(tmp_path / "model.onnx"))
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(scorecard)
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, [*arguments, "-n", "60", "--device", "cpu", "-q", "--json", "-"])
+
+    done = run(path, "digits-gan", "digits", "--output-range=-1,1", "--truncation", "0.5")
+    assert done.exit_code == 0, done.output
+    cards = json.loads(done.stdout)["cards"]
+    assert [entry["name"] for entry in cards] == ["model.onnx", "digits-gan"]
+    alone = gm.evaluate("digits-gan", "digits", num_images=60, device="cpu")
+    measured = {one["key"]: one["value"] for found in cards[1]["found"].values() for one in found["measures"]}
+    assert measured["precision"] == alone.scores["precision"].value  # its latents were not truncated
+    described = gm.Generator(path, output_range=(-1, 1), truncation=0.5)
+    bare = gm.evaluate(described, "digits", num_images=60, device="cpu")
+    measured = {one["key"]: one["value"] for found in cards[0]["found"].values() for one in found["measures"]}
+    assert measured["kid"] == bare.scores["kid"].value
+    refused = run(path, "digits")
+    assert refused.exit_code == 2 and "--output-range=-1,1" in refused.stderr
+    own = run(path, "digits", "--output-range=-1,1", "--html", path)
+    assert own.exit_code == 2 and "would overwrite the input" in " ".join(own.stderr.split())
+    wrong = run("digits-gan", "digits", "--classes", "balanced")
+    assert wrong.exit_code == 2 and "takes no labels" in wrong.stderr

@@ -22,7 +22,7 @@ from genmetrics_rt.features import row_priorities
 from genmetrics_rt.scale.leaves import Job, Moments, MomentTree, default_leaf_size
 from genmetrics_rt.scale.part_files import leaves_of_part, read_header
 from genmetrics_rt.statistics import FeatureStatistics, StatisticsAccumulator
-from tests import makers
+from tests import makers, protocols
 
 ROOT = Path(__file__).parents[1]
 
@@ -257,10 +257,14 @@ class TestRefusals:
             gm.merge_shards(paths)
 
 
-def test_logits_and_spatial_features_go_along(tiny_classes: Path, images: Path, tmp_path: Path) -> None:
-    merged = gm.merge_shards(parts_of(images, tmp_path, 2, extractor=tiny_classes))
-    whole = gm.make_reference(images, extractor=tiny_classes)
+def test_logits_and_spatial_features_go_along(images: Path, tmp_path: Path) -> None:
+    bundle = protocols.make_six(tmp_path / "bundle")
+    merged = gm.merge_shards(parts_of(images, tmp_path, 2, extractor=bundle, protocol="adm"))
+    whole = gm.make_reference(images, extractor=bundle, protocol="adm")
     assert merged.features.logits is not None and np.array_equal(merged.features.logits, whole.features.logits)
+    assert merged.features.spatial is not None and whole.features.spatial is not None
+    assert np.allclose(merged.features.spatial.covariance, whole.features.spatial.covariance, rtol=1e-12, atol=1e-15)
+    assert merged.settings == whole.settings != {}
 
 
 def test_a_generator_in_parts(tiny: Path, tiny_generator: Path, tmp_path: Path) -> None:

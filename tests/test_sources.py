@@ -242,13 +242,14 @@ def test_threads_read_the_same_as_one(kind: str, tmp_path: Path) -> None:
 
 
 def test_wrong_paths_say_what_could_be_passed(tmp_path: Path) -> None:
-    put(tmp_path, "one.png", "one.heic", "data.parquet", "noend", "x/notes.txt", "x/more.txt")
+    put(tmp_path, "one.png", "one.heic", "data.parquet", "data.arrow", "noend", "x/notes.txt", "x/more.txt")
     (tmp_path / "empty").mkdir()
     for name, error, message in (
         ("nowhere", gm.MissingInput, "does not exist"),
         ("one.png", gm.InputError, "single image"),
         ("one.heic", gm.InputError, "single image"),
-        ("data.parquet", gm.UnreadableInput, r"ends in \.parquet"),
+        ("data.arrow", gm.UnreadableInput, r"ends in \.arrow"),
+        ("data.parquet", gm.UnreadableInput, "no readable Parquet file"),
         ("noend", gm.UnreadableInput, "ends in nothing"),
         ("empty", gm.EmptySide, "it is empty"),
         ("x", gm.EmptySide, r"none of its 2 files is an image \(2 × not an image file"),

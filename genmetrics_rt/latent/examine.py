@@ -33,7 +33,7 @@ from genmetrics_rt.latent.path_length import (
 from genmetrics_rt.latent.report import DistanceSummary, LatentReport
 from genmetrics_rt.latent.smoothness import measure_smoothness, smoothness_finding
 from genmetrics_rt.latent.space import LatentSpace
-from genmetrics_rt.perceptual import find_distance, open_distance
+from genmetrics_rt.perceptual import PerceptualDistance, find_distance, open_distance
 from genmetrics_rt.preparation import default_extractor
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.report import Finding, Runtime
@@ -78,7 +78,8 @@ def examine_latent_space(
     epsilon
         Length of a step, as a share of the path. None is 1e-4, or 0.1 where the images are rounded to 8 bits.
     interpolate
-        ``"lerp"``, ``"slerp_any"`` (an arc that keeps lengths) or ``"slerp_unit"`` (StyleGAN: on the unit sphere).
+        ``"lerp"``, ``"slerp_any"`` (an arc that keeps lengths) or ``"slerp_unit"`` (StyleGAN: an arc on the unit
+        sphere, to which both ends are brought).
     sampling
         ``"end"``: the step at the beginning of each path; ``"full"``: at a random place on it.
     resize
@@ -209,7 +210,7 @@ def _open_distance(
         bundle.require_weights()
         opened = open_distance(distance, device=device, backend=backend, threads=threads)
         named = DistanceSummary(opened.name, opened.title, opened.label, opened.numeric_id)
-        measure: Distance = opened
+        measure: Distance = opened.of_pixels  # a generator's, whose range is known however dark they are
     elif callable(distance):
         name = getattr(distance, "name", getattr(distance, "__name__", "distance"))
         named = DistanceSummary(
@@ -218,7 +219,7 @@ def _open_distance(
             str(getattr(distance, "label", "the numbers mean what this distance means")),
             str(getattr(distance, "numeric_id", "given")),
         )
-        measure = distance
+        measure = distance.of_pixels if isinstance(distance, PerceptualDistance) else distance
     else:
         raise InputError(f"distance is {distance!r}; give the name of one, or a function of two batches of images.")
     if resize is None:

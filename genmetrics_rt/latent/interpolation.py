@@ -36,10 +36,12 @@ def slerp_any(start: FloatArray, end: FloatArray, t: Any) -> FloatArray:
 
 
 def slerp_unit(start: FloatArray, end: FloatArray, t: Any) -> FloatArray:
-    """`slerp_any`, brought to length 1: for generators whose latents are normalised, as those of StyleGAN."""
-    arc = slerp_any(start, end, t)
-    unit: NDArray[np.float64] = arc / np.maximum(np.linalg.norm(arc, axis=1, keepdims=True), _TINY)
-    return unit
+    """`slerp_any` on the unit sphere, as StyleGAN has it: both ends are brought to length 1, and so is the result.
+
+    For generators that normalise their latents. torch-fidelity brings the result alone to length 1, which is the same
+    for latents of length 1.
+    """
+    return _unit(slerp_any(_unit(start), _unit(end), t))
 
 
 INTERPOLATIONS: dict[str, Interpolation] = {"lerp": lerp, "slerp_any": slerp_any, "slerp_unit": slerp_unit}
@@ -50,6 +52,11 @@ def interpolation(name: str) -> Interpolation:
     if name not in INTERPOLATIONS:
         raise InputError(f"interpolation is {name!r}; use {', '.join(INTERPOLATIONS)}.")
     return INTERPOLATIONS[name]
+
+
+def _unit(latents: FloatArray) -> FloatArray:
+    unit: NDArray[np.float64] = latents / np.maximum(np.linalg.norm(latents, axis=1, keepdims=True), _TINY)
+    return unit
 
 
 def _column(t: Any) -> FloatArray:

@@ -233,6 +233,7 @@ def _of_runs(model: Density, runs: Mapping[str, DensityRun], images: str, num_we
         is_bound=model.is_bound,
         images=images,
         skipped=tuple(entry for run in runs.values() for entry in run.skipped),
+        seconds_per_image=sum(run.seconds for run in runs.values()) / sum(map(len, values.values())),
         log_likelihoods=values,
     )
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import FloatArray, ImageArray
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.decode import decode
-from genmetrics_rt.errors import DamagedBundle, EmptySide, InputError, UnreadableInput
+from genmetrics_rt.errors import DamagedBundle, EmptySide, GenmetricsError, InputError, UnreadableInput
 from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.frozen import open_graph
-from genmetrics_rt.manifest import SCHEMA, Manifest
+from genmetrics_rt.manifest import SCHEMA, Manifest, TensorSpec
 from genmetrics_rt.metrics.importance import ImportanceBounds, collect_bounds, image_bounds, require_sizes
 from genmetrics_rt.onnx_signature import read_signature
 from genmetrics_rt.report import SkippedImage
@@ -46,7 +46,7 @@ class DensityRun:
     positions: NDArray[np.int64]  # (N,) in the source
     bounds: ImportanceBounds | None  # where the density takes noise
     skipped: tuple[SkippedImage, ...]
-    seconds: float
+    seconds: float  # in the density alone: without opening it, and without reading images
 
 
 class Density:
@@ -92,6 +92,9 @@ class Density:
         self.noise_dim = int(noise["dim"]) if noise else None
         self.noise_distribution = str(noise.get("distribution", "normal")) if noise else None
         self._shape = tuple(axis if isinstance(axis, int) else None for axis in manifest.inputs[0].shape[1:])
+        # Images, and samples of each, in every call of a graph that was exported for so many.
+        self._fixed_images = _fixed(manifest.inputs[0], 0)
+        self._fixed_samples = _fixed(manifest.inputs[1], 1) if noise else None
         self._images = manifest.inputs[0].name
         self._noise = manifest.inputs[1].name if noise else ""
         self._output = manifest.outputs[0].name
@@ -113,20 +116,22 @@ class Density:
     ) -> DensityRun:
         """Run the images of a source through the density.
 
-        The noise of an image comes from ``default_rng([seed, position])``, so that it depends neither on the batch nor
-        on which other images there are.
+        The noise of an image comes from ``default_rng([seed, position, 2])``, so that it depends neither on the batch
+        nor on which other images there are, nor is it the latent of a sample (`genmetrics_rt.generators`). A graph with
+        a fixed batch axis takes batches of that size, whatever ``batch_size`` is.
 
         Raises
         ------
         EmptySide, UnreadableInput, InputError
             No image can be read (or, with ``strict``, one cannot), images of a size that the density does not take, or
-            an answer that is no number.
+            a graph that fails, or an answer that is no number.
         """
         if type(num_weights) is not int or num_weights < 1:
             raise InputError(f"The number of importance samples is {num_weights!r}; it must be at least 1.")
         chosen = list(range(len(source)) if positions is None else positions)
         widths = require_sizes(sizes, num_weights) if self._noise else ()
-        start, told = time.perf_counter(), 0.0
+        batch_size = self._fixed_images or batch_size
+        start, told, seconds = time.perf_counter(), 0.0, 0.0
         values: list[FloatArray] = []
         bounds: list[tuple[FloatArray, FloatArray]] = []
         used: list[int] = []
@@ -145,14 +150,14 @@ class Density:
                 skipped += unusable
                 if places:
                     batch = self._batch(images, source, places)
+                    before = time.perf_counter()
+                    found = self._weights(batch, places, num_weights, seed) if self._noise else self._run(batch)
+                    seconds += time.perf_counter() - before
+                    self._require_numbers(found.reshape(len(found), -1), source, places)
                     if self._noise:
-                        weights = self._weights(batch, places, num_weights, seed)
-                        self._require_numbers(weights, source, places)
-                        bounds.append(image_bounds(weights, widths))
+                        bounds.append(image_bounds(found, widths))
                         values.append(bounds[-1][0][:, -1])
                     else:
-                        found = self._run({self._images: batch}, (len(batch),))
-                        self._require_numbers(found[:, None], source, places)
                         values.append(found)
                     used += places
                 now, done = time.perf_counter() - start, min(following, len(chosen))
@@ -170,13 +175,14 @@ class Density:
             np.array(used, np.int64),
             joined,
             (*source.skipped, *skipped),
-            time.perf_counter() - start,
+            seconds,
         )
 
     def noise(self, position: int, num_weights: int, seed: int) -> NDArray[np.float32]:
         """(K, L) the noise of one image."""
         assert self.noise_dim is not None
-        rng = np.random.default_rng([seed, position])
+        # A stream of its own: with [seed, position] a VAE's sample would meet the latent that it was made of.
+        rng = np.random.default_rng([seed, position, 2])
         shape = (num_weights, self.noise_dim)
         if self.noise_distribution == "uniform":
             return rng.random(shape, dtype=np.float32)
@@ -185,30 +191,38 @@ class Density:
     def _weights(self, batch: ImageArray, places: Sequence[int], num_weights: int, seed: int) -> FloatArray:
         """(N, K), as many images and samples in one call as fit the memory that is meant for noise."""
         assert self.noise_dim is not None
-        at_once = max(1, min(num_weights, _MOST_NOISE // self.noise_dim))  # samples of an image
-        images = max(1, _MOST_NOISE // (at_once * self.noise_dim))
+        at_once = self._fixed_samples or max(1, min(num_weights, _MOST_NOISE // self.noise_dim))  # samples of an image
+        images = self._fixed_images or max(1, _MOST_NOISE // (at_once * self.noise_dim))
         rows = []
         for start in range(0, len(batch), images):
             block, own = batch[start : start + images], places[start : start + images]
             noise = np.stack([self.noise(position, num_weights, seed) for position in own])
-            parts = [
-                self._run(
-                    {self._images: block, self._noise: noise[:, first : first + at_once]},
-                    (len(block), min(at_once, num_weights - first)),
-                )
-                for first in range(0, num_weights, at_once)
-            ]
+            parts = [self._run(block, noise[:, first : first + at_once]) for first in range(0, num_weights, at_once)]
             rows.append(np.concatenate(parts, axis=1))
         return np.concatenate(rows)
 
-    def _run(self, inputs: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> FloatArray:
-        output = np.asarray(self._graph.run(inputs)[self._output], np.float64)
+    def _run(self, images: ImageArray, noise: NDArray[np.float32] | None = None) -> FloatArray:
+        """(N,), or (N, K) with noise: one call, filled up where the graph was exported for a number of images."""
+        inputs: dict[str, NDArray[Any]] = {self._images: _filled(images, 0, self._fixed_images)}
+        wanted = images.shape[:1] if noise is None else noise.shape[:2]
+        if noise is not None:
+            inputs[self._noise] = _filled(_filled(noise, 0, self._fixed_images), 1, self._fixed_samples)
+        shape = inputs[self._noise or self._images].shape[: len(wanted)]
+        try:
+            output = np.asarray(self._graph.run(inputs)[self._output], np.float64)
+        except InputError:
+            raise
+        except GenmetricsError as error:
+            raise InputError(
+                f"The density {self.name!r} cannot be run: {error}. If memory ran out, take fewer images at a time "
+                "(--batch-size 8, in Python batch_size=8). Else look at what its graph expects."
+            ) from error
         if output.shape != shape:
             raise DamagedBundle(
                 f"The density {self.name!r} answers with the shape {output.shape} where {shape} is expected: one "
                 f"{'log-weight for each image and sample' if self._noise else 'log-likelihood for each image'}."
             )
-        return output
+        return output[tuple(slice(count) for count in wanted)]
 
     def _batch(self, images: Sequence[ImageArray], source: ImageSource, places: Sequence[int]) -> ImageArray:
         wanted = next((image.shape for image in images), ())
@@ -254,7 +268,7 @@ def _open(source: str | os.PathLike[str] | Bundle, dims: int | None, offset: flo
     if bundle.kind != "density":
         known = ", ".join(list_bundles("density"))
         raise InputError(
-            f"{bundle.name!r} is a {bundle.kind}, which gives no likelihoods. Give a bundle of kind density"
+            f"{bundle.name!r} is a bundle of kind {bundle.kind}, which gives no likelihoods. Give one of kind density"
             f"{f': {known}' if known else ''}."
         )
     return bundle
@@ -322,6 +336,20 @@ def _checked(manifest: Manifest) -> Mapping[str, Any]:
         raise DamagedBundle(f"The density {manifest.name!r} cannot be used: {complaint}.")
     assert isinstance(about, dict)
     return about
+
+
+def _fixed(spec: TensorSpec, axis: int) -> int | None:
+    """The size of an axis that a graph was exported with; None where it is free."""
+    size = spec.shape[axis] if axis < len(spec.shape) else None
+    return size if isinstance(size, int) else None
+
+
+def _filled(rows: NDArray[Any], axis: int, size: int | None) -> NDArray[Any]:
+    """Rows up to ``size`` along an axis, by repeating the last."""
+    lacking = 0 if size is None else size - rows.shape[axis]
+    if lacking <= 0:
+        return rows
+    return np.concatenate([rows, np.repeat(rows.take([-1], axis), lacking, axis)], axis)
 
 
 def _read(source: ImageSource, positions: Sequence[int]) -> tuple[list[ImageArray], list[int], list[SkippedImage]]:

@@ -34,6 +34,7 @@ class LikelihoodEntry:
     is_bound: bool = False  # whether the likelihoods are lower bounds, so that NLL and bits/dim are written with ≤
     images: str = ""  # which images they are of
     skipped: tuple[SkippedImage, ...] = ()
+    seconds_per_image: float | None = None  # in the density alone: without opening it, and without reading images
     log_likelihoods: Mapping[str, FloatArray] = field(default_factory=dict, repr=False)  # "test", "train", "generated"
 
     @property

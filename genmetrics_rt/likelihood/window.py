@@ -20,6 +20,9 @@ from genmetrics_rt.metrics.parzen import MAX_SAMPLES, MAX_VALIDATION, parzen_win
 from genmetrics_rt.sides import FeatureRows, open_side
 from genmetrics_rt.sources import ImageSource, Undecodable
 
+_MAX_REFERENCE = 10_000  # images that choose the width or are judged, unless the user says how many
+_MOST_BYTES = 2_000_000_000  # of a side in float64; the window holds a few copies at a time
+
 
 def parzen_of_images(
     samples: Any,
@@ -32,8 +35,8 @@ def parzen_of_images(
     """The Parzen-window estimate of a set of samples on real images, in nats; see `parzen_window` for its limits.
 
     Pixels are divided by 255; grey images count one channel. At most 10,000 samples are used. The width is chosen on a
-    seeded half of the reference, at most 1,000 images, and the others are judged; of the shipped digits only held-out
-    images are taken.
+    seeded half of the reference, at most 1,000 images, and the others are judged. Of a reference above 10,000 images a
+    seeded sample of so many is taken, unless ``num_images`` says otherwise; of the shipped digits only held-out images.
 
     Parameters
     ----------
@@ -45,13 +48,14 @@ def parzen_of_images(
     Raises
     ------
     InputError
-        One of its kinds: sides that do not fit, or fewer than two reference images.
+        One of its kinds: sides that do not fit, fewer than two reference images, or more than 2 GB on a side.
     """
     start = time.perf_counter()
     known = known_split(reference)
     rng = np.random.default_rng(seed)
-    of_reference, name = _vectors(reference, None if known is None else np.flatnonzero(~known), num_images, seed)
-    of_samples, samples_name = _vectors(samples, None, num_images or MAX_SAMPLES, seed)
+    held_out_images = None if known is None else np.flatnonzero(~known)
+    of_reference, name, total = _vectors(reference, held_out_images, num_images or _MAX_REFERENCE, seed)
+    of_samples, samples_name, _ = _vectors(samples, None, num_images or MAX_SAMPLES, seed)
     of_samples, of_reference = _same_channels(of_samples, of_reference)
     if sigma is not None:
         found = parzen_window(of_samples, of_reference, sigma=sigma)
@@ -61,29 +65,56 @@ def parzen_of_images(
         order = rng.permutation(len(of_reference))
         held_out = min(MAX_VALIDATION, len(order) // 2)
         found = parzen_window(of_samples, of_reference[order[held_out:]], validation=of_reference[order[:held_out]])
+    told = [name]
+    if known is not None:
+        told.append("the held-out images")
+    if total > len(of_reference):
+        told.append(f"a seeded sample of {len(of_reference):,} of {total:,}")
     entry = LikelihoodEntry(
         samples_name,
         estimate_likelihood(found.log_likelihoods),
         parzen=found,
         dims=of_samples.shape[1],
-        images=f"{name}, the held-out images" if known is not None else name,
+        images=", ".join(told),
         log_likelihoods={"test": found.log_likelihoods},
     )
     return made_report([entry], {"sigma": found.sigma, "seed": seed}, start)
 
 
-def _vectors(value: Any, positions: Any, count: int | None, seed: int) -> tuple[Any, str]:
-    """(N, H · W, 3) pixels in [0, 1] of a side, or (N, d) as they are; and its name."""
+def _vectors(value: Any, positions: Any, count: int, seed: int) -> tuple[Any, str, int]:
+    """(N, H · W, 3) pixels in [0, 1] of a side, or (N, d) as they are; its name; and of how many they are a sample."""
     side = open_side(value)
     if isinstance(side, FeatureRows):
-        chosen = sample_of(np.arange(len(side.values)), count, seed)
-        return np.asarray(side.values, np.float64)[chosen], side.name
-    source = GeneratorSource(side, count or MAX_SAMPLES, seed=seed) if isinstance(side, Generator) else as_images(side)
-    chosen = sample_of(np.arange(len(source)) if positions is None else positions, count, seed)
-    images = [_image(source, int(position)) for position in chosen]
-    if len({image.shape for image in images}) > 1:
-        raise InputError(f"{source.name} has images of several sizes. A Parzen window needs them to be of one.")
-    return np.stack(images).reshape(len(images), -1, 3) / 255, source.name
+        rows = np.arange(len(side.values))
+        chosen = sample_of(rows, count, seed)
+        _require_memory(side.name, len(chosen), side.values.shape[1])
+        return np.asarray(side.values[chosen], np.float64), side.name, len(rows)
+    source = GeneratorSource(side, count, seed=seed) if isinstance(side, Generator) else as_images(side)
+    if positions is None:
+        positions = np.arange(len(source))
+    chosen = sample_of(positions, count, seed)
+    first = _image(source, int(chosen[0]))
+    _require_memory(source.name, len(chosen), first.size)
+    pixels = np.empty((len(chosen), *first.shape), np.uint8)
+    for row, position in enumerate(chosen):
+        image = _image(source, int(position))
+        if image.shape != first.shape:
+            raise InputError(f"{source.name} has images of several sizes. A Parzen window needs them to be of one.")
+        pixels[row] = image
+    return pixels.reshape(len(pixels), -1, 3) / 255, source.name, len(positions)
+
+
+def _require_memory(name: str, count: int, values: int) -> None:
+    """Raise `InputError` where a side in float64 is more than is held, before any of it is."""
+    size = 8 * count * values
+    if size > _MOST_BYTES:
+        fitting = _MOST_BYTES // (8 * values)
+        way_out = f"Take fewer: -n {fitting} (in Python: num_images={fitting})" if fitting > 1 else "Make them smaller"
+        raise InputError(
+            f"{name}: {count:,} times {values:,} numbers are {size / 1e9:.1f} GB, and a Parzen window holds all of "
+            f"them at once, {_MOST_BYTES / 1e9:.0f} GB at most. {way_out}; or take a frozen density, which holds a "
+            "batch at a time."
+        )
 
 
 def _image(source: ImageSource, position: int) -> ImageArray:

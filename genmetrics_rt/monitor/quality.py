@@ -33,7 +33,8 @@ from genmetrics_rt.monitor.alarms import Alarm
 from genmetrics_rt.monitor.judging import MIN_HEALTHY, Judge, Sizes, record_text, traits_table
 from genmetrics_rt.monitor.ring import ImageQueue, Word
 from genmetrics_rt.monitor.worker import FATAL
-from genmetrics_rt.reference import Reference
+from genmetrics_rt.preparation import GIVEN
+from genmetrics_rt.reference import UNRECORDED, Reference
 from genmetrics_rt.report import Report
 from genmetrics_rt.sides import FeatureRows, open_side
 from genmetrics_rt.texts import TextSource
@@ -44,7 +45,7 @@ _START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from genmetrics_rt.mo
 _LOOKED_AT = 1_000  # images of a side whose pixels are looked at
 _SAMPLED = 10_000  # of a healthy generator, at most, unless twice the rows of a window are more
 _BACKOFF = (0.5, 60.0)  # seconds before a worker is started again: the first time, and at most
-_STALE = 60.0  # seconds without a sign of the worker, while it should look at the queue all the time
+_STALE = 300.0  # seconds without a sign of the worker, while it should look at the queue all the time
 
 
 class QualityMonitor:
@@ -161,11 +162,11 @@ class QualityMonitor:
             **options, **sides,
             "queue": self._queue.name, "queue_bytes": queue_bytes, "window": window, "panes": panes,
             "max_rows": max_rows, "metrics": metrics if metrics is None or isinstance(metrics, str) else list(metrics),
-            "false_alarms": false_alarms, "nice": nice, "work": str(self._work), "temporary": True,
+            "false_alarms": false_alarms, "nice": nice, "work": str(self._work),
             "state": str(self._work / "state" if state is None else Path(state).expanduser().absolute()),
         }  # fmt: skip
-        named = ("sides", "extractor", "protocol", "tap", "precision", "window", "panes", "max_rows", "metrics",
-                 "false_alarms", "seed")  # fmt: skip
+        # Nothing that depends on where files lie: a state folder may move with its service.
+        named = ("sides", "window", "panes", "max_rows", "metrics", "false_alarms", "seed")
         identity = record_text({key: self._config[key] for key in named})
         self._config["identity"] = hashlib.sha256(identity.encode()).hexdigest()
         atexit.register(self.close)
@@ -197,6 +198,11 @@ class QualityMonitor:
                     "images."
                 )
             if isinstance(side, Reference):
+                if side.extractor.numeric_id in (UNRECORDED, GIVEN):
+                    raise InputError(
+                        f"Nobody recorded which network made the features of {side.summary.source}, so a monitor "
+                        "cannot make the like of them. Give a file that `genmetrics reference IMAGES -o FILE.npz` made."
+                    )
                 made = side
             else:
                 count = most if isinstance(side, Generator) else None
@@ -216,7 +222,7 @@ class QualityMonitor:
         bundle = how["extractor"] if isinstance(how["extractor"], Bundle) else load_bundle(how["extractor"])
         bundle.require_weights()
         content = [
-            (what, made.extractor.numeric_id, made.summary.content_hash, made.summary.num_images, made.summary.source)
+            (what, made.extractor.numeric_id, made.summary.num_images, made.summary.content_hash or made.summary.source)
             for what, made in done.items()
         ]
         named = {"extractor": str(bundle.path), "protocol": how["protocol"], "tap": how.get("tap"), "sides": content}

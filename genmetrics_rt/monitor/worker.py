@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from genmetrics_rt.arrays import FeatureArray, FloatArray, ImageArray
 from genmetrics_rt.diagnosis.traits import traits_of
 from genmetrics_rt.errors import GenmetricsError, InputError
 from genmetrics_rt.extraction import FeatureExtractor
-from genmetrics_rt.monitor.alarms import Alarms
+from genmetrics_rt.monitor.alarms import Alarm, Alarms
 from genmetrics_rt.monitor.judging import Judge, Sizes, traits_per_pane, traits_table
 from genmetrics_rt.monitor.panes import TRAITS, OpenPane, Pane, StateFolder, merge
 from genmetrics_rt.monitor.ring import QueueReader, Word
@@ -40,7 +41,13 @@ _IDLE = (0.005, 0.05)  # seconds between looks at an empty queue, shortest and l
 class Worker:
     """The loop and what it holds."""
 
-    def __init__(self, config: dict[str, Any], out: TextIO, orders: queue.SimpleQueue[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        out: TextIO,
+        orders: queue.SimpleQueue[dict[str, Any]],
+        ready: threading.Event,
+    ) -> None:
         self._out, self._orders = out, orders
         self._config = config
         self._queue = QueueReader(config["queue"], config["queue_bytes"])
@@ -67,6 +74,7 @@ class Worker:
         self._report: Report | None = None
         self._scores: dict[str, dict[str, Any]] = {}
         self._open = OpenPane(time.time())
+        ready.set()  # from here on there is something to save
         self._restore()
         self._say(self._status())
 
@@ -212,22 +220,12 @@ class Worker:
         number = self._next
         self._panes, self._numbers = [*self._panes, pane][-sizes.panes :], [*self._numbers, number][-sizes.panes :]
         self._next += 1
-        changed = []
+        changed: list[Alarm] = []
         if len(self._panes) == sizes.panes:
-            window = self._window()
-            values, self._report = self._judge.judge(window)
-            claims = {f.key: f.claim for f in self._report.findings if f.severity in ("problem", "warning")}
-            changed = self._alarms.judge(values, self._judge.limits, claims, self._judge.usual, pane.ended)
-            shown = {
-                "values": {key: value for key, value in values.items() if not key.endswith(("_low", "_high"))},
-                "num_images": window.num_images,
-                "ended": pane.ended,
-                "findings": claims,
-            }
-            self._scores["sliding"] = shown
-            if self._next % sizes.panes == 0:
-                self._scores["tumbling"] = shown
-                self._windows += 1
+            try:
+                changed = self._judge_window(pane.ended)
+            except Exception as error:  # a score that fails must not cost the images, nor this process
+                print(f"genmetrics monitor: a window could not be judged: {error!r}", file=sys.stderr)
         sealed = self._queue[Word.SEALED] + pane.num_images - self._carried
         self._before, self._carried = self._before + self._carried, 0
         self._folder.save(
@@ -248,6 +246,23 @@ class Worker:
         self._queue[Word.SEALED] = sealed
         self._open = OpenPane(time.time())
         self._say(self._status() | {"changed": [alarm.key for alarm in changed]})
+
+    def _judge_window(self, ended: float) -> list[Alarm]:
+        """Score the window that ends here; the alarms that begin or end with it."""
+        window = self._window()
+        values, self._report = self._judge.judge(window)
+        claims = {f.key: f.claim for f in self._report.findings if f.severity in ("problem", "warning")}
+        shown = {
+            "values": {key: value for key, value in values.items() if not key.endswith(("_low", "_high"))},
+            "num_images": window.num_images,
+            "ended": ended,
+            "findings": claims,
+        }
+        self._scores["sliding"] = shown
+        if self._next % self._sizes.panes == 0:
+            self._scores["tumbling"] = shown
+            self._windows += 1
+        return self._alarms.judge(values, self._judge.limits, claims, self._judge.usual, ended)
 
     def _window(self) -> Pane:
         return merge(self._panes, max_rows=self._sizes.max_rows)
@@ -309,7 +324,7 @@ def _locked(root: Path) -> Any:
     except ImportError:  # Windows
         return None
     file = open(root / "lock", "w")
-    for _ in range(100):  # the worker of a service that was killed just now goes within half a second
+    for _ in range(50):  # the worker of a service that was killed just now goes within half a second
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
@@ -318,10 +333,13 @@ def _locked(root: Path) -> Any:
     raise InputError(f"{root} is in use by another monitor. Give each replica a state folder of its own.")
 
 
-def _listen(orders: queue.SimpleQueue[dict[str, Any]], config: dict[str, Any]) -> None:
-    """Pass on the lines of standard input; go when it ends."""
+def _listen(orders: queue.SimpleQueue[dict[str, Any]], ready: threading.Event, config: dict[str, Any]) -> None:
+    """Pass on the lines of standard input; go when it ends, or at once where there is nothing yet to save."""
     for line in sys.stdin:
-        orders.put(json.loads(line))
+        order = json.loads(line)
+        if order["do"] == "stop" and not ready.is_set():
+            break
+        orders.put(order)
     _go(config)
 
 
@@ -333,8 +351,7 @@ def _watch(parent: int, config: dict[str, Any]) -> None:
 
 
 def _go(config: dict[str, Any]) -> None:
-    if config["temporary"]:
-        shutil.rmtree(config["work"], ignore_errors=True)
+    shutil.rmtree(config["work"], ignore_errors=True)
     os._exit(0)
 
 
@@ -343,14 +360,16 @@ def main() -> None:
     parent = os.getppid()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not get between the lines
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then stops us in peace
     config = json.loads(sys.stdin.readline())
     if hasattr(os, "nice"):
         os.nice(config["nice"])
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(orders, config), daemon=True).start()
+    ready = threading.Event()
+    threading.Thread(target=_listen, args=(orders, ready, config), daemon=True).start()
     threading.Thread(target=_watch, args=(parent, config), daemon=True).start()
     try:
-        worker = Worker(config, out, orders)
+        worker = Worker(config, out, orders, ready)
         worker.run()
     except GenmetricsError as error:
         out.write(json.dumps({"state": "failed", "error": str(error)}) + "\n")

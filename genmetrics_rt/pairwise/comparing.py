@@ -14,15 +14,13 @@ from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
-from genmetrics_rt.pairwise.matching import Matching, match, open_pictures
+from genmetrics_rt.pairwise.matching import Matching, match, open_pictures, require_pictures
 from genmetrics_rt.pairwise.measuring import Run
 from genmetrics_rt.pairwise.report import BETWEEN, WITHIN, PairReport, Rung
 from genmetrics_rt.pairwise.scale import scale_of
 from genmetrics_rt.perceptual import DEFAULT, PerceptualDistance, find_distance
-from genmetrics_rt.reference import Reference
-from genmetrics_rt.sides import FeatureRows, open_side
+from genmetrics_rt.sides import open_side
 from genmetrics_rt.sources import ImageSource
-from genmetrics_rt.texts import TextSource
 
 DEFAULT_PAIRS = 1000  # of one side, unless more are asked for
 
@@ -45,8 +43,10 @@ def perceptual_distance(
     Parameters
     ----------
     first, second
-        An image file, a folder, ``.zip``, ``.tar``, ``.npy`` or ``.npz`` of uint8 images, or an array (N, H, W, 3) or
-        (H, W, 3). Images with names are matched by name (path inside the folder, the suffix apart), others by order.
+        An image file, a folder, ``.zip``, ``.tar``, ``.npy`` or ``.npz`` of uint8 images, an array (N, H, W, 3) or
+        (H, W, 3), a shipped example, or a generator, which is sampled as often as the other side has images (1,000
+        where that is one too). Images with names are matched by name (path inside the folder, the suffix apart),
+        those of arrays and generators by order.
     net
         A distance of `list_distances`: ``"scattering"`` needs no weights; those of ``"lpips-alex"`` and the like are
         fetched the first time.
@@ -54,7 +54,7 @@ def perceptual_distance(
         Bring the second image of a pair to the size of the first (triangle filter, antialiased) where they differ.
         Without it that is an error: resizing is a difference of its own.
     seed
-        Of the interval.
+        Of the interval, and of the samples of a generator.
     strict
         A pair of which an image cannot be read is an error; else it is skipped and listed.
     pictures
@@ -64,14 +64,17 @@ def perceptual_distance(
     -------
     PairReport
         ``mean`` with ``interval``, the 95 % percentile interval of the bootstrap over pairs (2,000 resamples; from
-        10 pairs on), and ``pairs``, the most different first.
+        40 pairs on), and ``pairs``, the most different first.
 
     Raises
     ------
     InputError
         One of its kinds: nothing matches, sizes differ, an image is too small for the network, and the like.
     """
-    a, b = open_pictures(first), open_pictures(second)
+    opened = [open_pictures(side) for side in (first, second)]
+    stored = [len(side) for side in opened if not isinstance(side, Generator)]
+    count = stored[0] if stored else DEFAULT_PAIRS
+    a, b = (_sampled(side, count, seed, device, threads) for side in opened)
     run = Run(_opened(net, device, threads, progress), resize, seed, strict, pictures, progress)
     return run.report(BETWEEN, a, b, match(a, b))
 
@@ -141,9 +144,12 @@ def _opened(
 
 def _open_side(side: Any, num_pairs: int | None, seed: int, device: str, threads: int | None) -> ImageSource:
     """A set of images, or as many samples of a generator as the pairs need."""
-    opened = open_side(side)
-    if isinstance(opened, Generator):
-        return GeneratorSource(opened, 2 * (num_pairs or DEFAULT_PAIRS), seed=seed, device=device, threads=threads)
-    if isinstance(opened, TextSource | FeatureRows | Reference):
-        raise InputError("Features, statistics and texts hold no pictures to compare. Give the images themselves.")
-    return opened
+    opened = require_pictures(open_side(side))
+    return _sampled(opened, 2 * (num_pairs or DEFAULT_PAIRS), seed, device, threads)
+
+
+def _sampled(side: ImageSource | Generator, count: int, seed: int, device: str, threads: int | None) -> ImageSource:
+    """The images as they are, or ``count`` samples of a generator."""
+    if isinstance(side, Generator):
+        return GeneratorSource(side, count, seed=seed, device=device, threads=threads)
+    return side

@@ -9,11 +9,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from genmetrics_rt.arrays import as_numpy
+from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.images import open_images
+from genmetrics_rt.generator_files import Generator
+from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.reference import Reference
+from genmetrics_rt.sides import FeatureRows, Side, open_side
 from genmetrics_rt.sources import IMAGE_SUFFIXES, ArraySource, Entries, ImageSource, Undecodable
+from genmetrics_rt.texts import TextSource
 
 _NAMED = 5  # names that a message gives as examples
+_UNNAMED = (ArraySource, GeneratorSource)
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,7 @@ class Matching:
     couples: tuple[tuple[int, int], ...]
     only_first: tuple[str, ...] = ()
     only_second: tuple[str, ...] = ()
+    by_order: bool = False  # one of the sides has no names
 
 
 class ImageFile(Entries):
@@ -39,23 +46,34 @@ class ImageFile(Entries):
             raise Undecodable(f"cannot be read: {error.strerror or error}", transient=True) from error
 
 
-def open_pictures(value: Any) -> ImageSource:
-    """As `open_images`, and also one image: a file, or an array (H, W, 3)."""
-    if not isinstance(value, str | os.PathLike):
+def open_pictures(value: Any) -> ImageSource | Generator:
+    """As `open_side`, and also one image: a file, or an array (H, W, 3). Raises `InputError` for no pictures."""
+    if isinstance(value, str | os.PathLike):
+        path = Path(value).expanduser()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            return ImageFile(path, os.fspath(value))
+        side = open_side(os.fspath(value))
+    elif isinstance(value, Generator | Bundle | Reference | FeatureRows | TextSource):
+        side = open_side(value)
+    else:
         array = as_numpy(value)
         return ArraySource(array[None] if array.ndim == 3 and array.shape[-1] == 3 else array)
-    path = Path(value).expanduser()
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        return ImageFile(path, os.fspath(value))
-    return open_images(value)
+    return require_pictures(side)
+
+
+def require_pictures(side: Side) -> ImageSource | Generator:
+    """The side, unless it holds no pictures."""
+    if isinstance(side, TextSource | FeatureRows | Reference):
+        raise InputError("Features, statistics and texts hold no pictures to compare. Give the images themselves.")
+    return side
 
 
 def match(first: ImageSource, second: ImageSource) -> Matching:
     """Match two sides.
 
-    Images of arrays have no names, so with an array on either side it is the order that counts. Two single files are
-    one pair whatever their names. Else the relative paths decide; where one has no partner of its own path, the path
-    without its suffix does (``a/1.png`` and ``a/1.jpg``), if only one file of each side has it.
+    Images of arrays and of generators have no names, so with one of these on either side it is the order that counts.
+    Two single files are one pair whatever their names. Else the relative paths decide; where one has no partner of its
+    own path, the path without its suffix does (``a/1.png`` and ``a/1.jpg``), if only one file of each side has it.
 
     Raises
     ------
@@ -64,13 +82,13 @@ def match(first: ImageSource, second: ImageSource) -> Matching:
     """
     if isinstance(first, ImageFile) and isinstance(second, ImageFile):
         return Matching(((0, 0),))
-    if isinstance(first, ArraySource) or isinstance(second, ArraySource):
+    if isinstance(first, _UNNAMED) or isinstance(second, _UNNAMED):
         if len(first) != len(second):
             raise InputError(
                 f"{first.name} has {len(first):,} images and {second.name} has {len(second):,}. Images of an array "
                 "have no names, so pairs go by order, which needs as many on both sides."
             )
-        return Matching(tuple((index, index) for index in range(len(first))))
+        return Matching(tuple((index, index) for index in range(len(first))), by_order=True)
     return _by_name(first, second)
 
 

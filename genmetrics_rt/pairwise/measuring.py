@@ -35,7 +35,9 @@ from genmetrics_rt.resize import resize as resized_to
 from genmetrics_rt.sources import ImageSource, Undecodable
 from genmetrics_rt.version import __version__
 
-MIN_PAIRS = 10  # from which an interval of the mean is given
+# From which an interval of the mean is given: of exponential distances it then holds the mean 92 times in 100, of
+# normal ones 94 times. At 10 pairs these are 86 and 90.
+MIN_PAIRS = 40
 NUM_RESAMPLES = 2000
 _WORST, _MEDIAN = 6, 3  # pairs whose pictures are shown
 _LONG_SIDE = 256  # pixels of a picture that is shown
@@ -69,7 +71,7 @@ class Run:
         for batch in _batches(self._loaded(first, second, matching.couples)):
             at = [entry.number for entry in batch]
             pair = np.stack([entry.first for entry in batch]), np.stack([entry.second for entry in batch])
-            values[at], _ = self.distance.measure(*pair)
+            values[at], _ = self.distance.measure(*pair, known_range=True)
             is_resized[at] = [entry.resized for entry in batch]
             self._advance(at[-1] + 1, len(values), start)
         self._advance(len(values), len(values), start)
@@ -103,7 +105,12 @@ class Run:
             only_first=matching.only_first,
             only_second=matching.only_second,
             skipped=(*first.skipped, *(() if kind == WITHIN else second.skipped), *self.skipped),
-            settings={"seed": self.seed, "resize": _RESIZE if self.resize else "none", "resamples": NUM_RESAMPLES},
+            settings={
+                "seed": self.seed,
+                "resize": _RESIZE if self.resize else "none",
+                "resamples": NUM_RESAMPLES,
+                **({"matched": "by order" if matching.by_order else "by name"} if kind == BETWEEN else {}),
+            },
             runtime=Runtime(
                 distance.device, distance.backend, library_versions(), seconds, peak_memory(), len(values) / seconds
             ),
@@ -179,7 +186,7 @@ class Run:
         """None for a pair that can no longer be read, and for a distance without maps."""
         if entry is None or not self.distance.has_maps:
             return None
-        found: NDArray[np.float32] = self.distance.maps(entry.first[None], entry.second[None])[0]
+        found: NDArray[np.float32] = self.distance.maps(entry.first[None], entry.second[None], known_range=True)[0]
         return found
 
     def _scale_of(self, first: ImageSource, couples: Sequence[tuple[int, int]]) -> tuple[Rung, ...]:

@@ -21,6 +21,7 @@ _IN_TEXT = 10  # pairs
 _IN_TABLE = 100
 _NAMES = 5
 _ABOUT = 1.25  # distances that are called alike differ by this factor at most
+_BY_ORDER = "by order: images of an array or a generator have no names"
 _SECTIONS = {
     "nearest": (
         "The pairs that look most alike",
@@ -59,6 +60,7 @@ def render_pairs_text(report: PairReport, width: int = 100) -> str:
         head += labelled(what, shorten(visible(side), 120), width)
     head += labelled("distance", prose(report.distance.title), width)
     head += labelled("", prose(report.distance.label), width) if report.distance.label else []
+    head += labelled("matched", _BY_ORDER, width) if _is_by_order(report) else []
     for told in _missing(report):
         head += labelled("LEFT OUT", told, width)
     numbers = []
@@ -101,6 +103,11 @@ def like(value: float, scale: Sequence[Rung]) -> str:
 
 def _is_between(report: PairReport) -> bool:
     return report.kind == "between"
+
+
+def _is_by_order(report: PairReport) -> bool:
+    """Not of a single pair, where nothing was to be matched."""
+    return report.settings.get("matched") == "by order" and len(report.pairs) + len(report.skipped) > 1
 
 
 def _names(report: PairReport, pair: ImagePair) -> str:
@@ -152,11 +159,12 @@ def _header(report: PairReport) -> str:
     if _is_between(report):
         heading += f' <span class="against">and</span> <span class="reference">{name(report.second, 60)}</span>'
     kind = "How different they look, pair by pair" if _is_between(report) else "How different the images of a set look"
+    order = f", matched {_BY_ORDER}" if _is_by_order(report) else ""
     label = f'<p class="label">{escape(report.distance.label)}</p>' if report.distance.label else ""
     missing = "".join(f'<p class="alarm"><strong>Left out:</strong> {escape(told)}.</p>' for told in _missing(report))
     return (
         f'<header><p class="kind">{kind}</p><h1>{heading}</h1>'
-        f'<p class="facts">{counted(len(report.pairs), "pair")} · {escape(report.distance.title)} · '
+        f'<p class="facts">{counted(len(report.pairs), "pair")}{order} · {escape(report.distance.title)} · '
         f'<time datetime="{escape(report.created)}">{escape(words.moment(report.created))}</time> · genmetrics-rt '
         f"{escape(report.version)}</p>{label}{missing}</header>\n"
     )

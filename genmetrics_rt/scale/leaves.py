@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import FeatureArray, require_finite
 from genmetrics_rt.cache import FeatureCache
+from genmetrics_rt.datasets import JoinedSource
 from genmetrics_rt.decode import rules_in_force
 from genmetrics_rt.errors import EmptySide, TooFewImages
 from genmetrics_rt.extraction import CHUNK, FeatureExtractor, ProgressCallback
 from genmetrics_rt.features import MAX_KEPT, Features, row_priorities
+from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, SideSummary, SkippedImage
-from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.sources import ImageSource, RowNames
 from genmetrics_rt.statistics import StatisticsAccumulator
 from genmetrics_rt.texts import TextSource
 
@@ -361,8 +363,22 @@ def default_leaf_size(num_entries: int, dimension: int) -> int:
 
 def _hash_of_entries(source: ImageSource | TextSource) -> str:
     digest, count = hashlib.sha256(), len(source)
-    for position in range(count):
-        digest.update(source.entry_name(position).encode("utf-8", "surrogatepass") + b"\0")
+    for name in _names(source):
+        digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
     for probe in sorted({probe * (count - 1) // max(1, _PROBES - 1) for probe in range(_PROBES)}):
         digest.update(source.digest(probe).encode())
     return digest.hexdigest()
+
+
+def _names(source: ImageSource | TextSource) -> Iterator[str]:
+    """What tells the entries of two sides apart. Names that only count are not written out: there may be a billion."""
+    if isinstance(source, GeneratorSource):
+        yield f"{source.name}, {len(source)} samples"
+        return
+    if not isinstance(source, JoinedSource):
+        yield from (source.entry_name(position) for position in range(len(source)))
+        return
+    for file, names in source.listing():
+        yield f"{file}, {len(names)} entries"
+        if not isinstance(names, RowNames):
+            yield from names

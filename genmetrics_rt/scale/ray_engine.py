@@ -9,15 +9,16 @@ result has the same bits as `merge_shards`, whatever worker did what.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from genmetrics_rt.bundle import Bundle
-from genmetrics_rt.errors import FeatureMismatch, GenmetricsError, MissingPackage
+from genmetrics_rt.errors import FeatureMismatch, GenmetricsError, InputError, MissingPackage
 from genmetrics_rt.evaluation import evaluate
 from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.generator_files import Generator
@@ -76,8 +77,13 @@ def evaluate_with_ray(
     InputError
         As `evaluate`; also when a worker sees other files than this process.
     """
-    _ray()
+    ray = _ray()
     opened = [open_side(reference), open_side(generated)]
+    if num_images is not None and not any(isinstance(side, Generator) for side in opened):
+        raise InputError(
+            "--num-images says how many a generator makes, and with Ray stored sides are taken whole. Leave it out, or "
+            "use --engine local."
+        )
     chosen = Preparation(
         extractor, protocol, tap, device, backend, precision, num_images, seed, cache, strict, batch_size, threads,
         progress,
@@ -89,28 +95,29 @@ def evaluate_with_ray(
         "threads": threads,
     }  # fmt: skip
     sides: list[Any] = []
-    for what, given, side in zip(("reference", "generated"), (reference, generated), opened, strict=True):
-        if isinstance(side, Reference | FeatureRows):
-            sides.append(side)
-            continue
-        count = num_images
-        if isinstance(side, Generator) and count is None:
-            known = sides[0].summary.num_images if sides and isinstance(sides[0], Reference) else None
-            count = min(known or MAX_DEFAULT_SAMPLES, MAX_DEFAULT_SAMPLES)
-        sides.append(
-            reference_with_ray(
-                given if isinstance(given, str | os.PathLike) else side,
-                workers=workers,
-                num_images=count if isinstance(side, Generator) else None,
-                seed=seed,
-                # As in `evaluate`: a generator never meets its own samples on the reference side.
-                sample_seed=seed + (what == "reference"),
-                **options,
+    with _connected(ray):
+        for what, given, side in zip(("reference", "generated"), (reference, generated), opened, strict=True):
+            if isinstance(side, Reference | FeatureRows):
+                sides.append(side)
+                continue
+            count = None
+            if isinstance(side, Generator):
+                known = sides[0].summary.num_images if sides and isinstance(sides[0], Reference) else None
+                count = num_images or min(known or MAX_DEFAULT_SAMPLES, MAX_DEFAULT_SAMPLES)
+            sides.append(
+                reference_with_ray(
+                    given if isinstance(given, str | os.PathLike) else side,
+                    workers=workers,
+                    num_images=count,
+                    seed=seed,
+                    # As in `evaluate`: a generator never meets its own samples on the reference side.
+                    sample_seed=seed + (what == "reference"),
+                    **options,
+                )
             )
-        )
-    named: dict[str, Any] = (
-        {"extractor": extractor, "protocol": protocol} if all(side in opened for side in sides) else {}
-    )
+    # Where both sides were features already, only the user knows whose they are.
+    computed = any(side is not given for side, given in zip(sides, opened, strict=True))
+    named: dict[str, Any] = {} if computed else {"extractor": extractor, "protocol": protocol}
     return evaluate(
         sides[1], sides[0], metrics=metrics, intervals=intervals, training_log=training_log, seed=seed, cache=cache,
         progress=progress, **named,
@@ -139,8 +146,31 @@ def reference_with_ray(
     mine = given.open()
     job, source = mine.job, mine.source
     on_gpu = mine.network.device != "cpu"
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with _connected(ray):
+        joined, workers = _computed_by_ray(ray, given, job, workers, threads, on_gpu=on_gpu)
+    if joined.error is not None:
+        raise joined.error
+    if sorted(joined.content) != list(range(job.num_leaves)):
+        raise GenmetricsError(
+            f"Ray gave back {len(joined.content):,} of {job.num_leaves:,} leaves of {job.source}. Nothing is scored on "
+            "part of the images: start it again."
+        )
+    numbers = range(job.num_leaves)
+    return reference_of(
+        job,
+        joined.moments,
+        joined.spatial,
+        joined.rows,
+        [joined.content[number] for number in numbers],
+        (*source.skipped, *(entry for number in numbers for entry in joined.skipped[number])),
+        f"Computed by {workers} Ray workers in {job.num_leaves:,} leaves.",
+    )
+
+
+def _computed_by_ray(
+    ray: Any, given: _Given, job: Job, workers: int | None, threads: int, *, on_gpu: bool
+) -> tuple[_Joined, int]:
+    """All leaves of a side joined, and how many workers there were."""
     room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)) // (1 if on_gpu else threads)
     workers = min(workers or max(1, room), job.num_leaves)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -166,23 +196,7 @@ def reference_with_ray(
             "and merge the same images are computed without Ray."
         ) from error
     joined: _Joined = pickle.loads(joined_bytes)
-    if joined.error is not None:
-        raise joined.error
-    if sorted(joined.content) != list(range(job.num_leaves)):
-        raise GenmetricsError(
-            f"Ray gave back {len(joined.content):,} of {job.num_leaves:,} leaves of {job.source}. Nothing is scored on "
-            "part of the images: start it again."
-        )
-    numbers_in_order = range(job.num_leaves)
-    return reference_of(
-        job,
-        joined.moments,
-        joined.spatial,
-        joined.rows,
-        [joined.content[number] for number in numbers_in_order],
-        (*source.skipped, *(entry for number in numbers_in_order for entry in joined.skipped[number])),
-        f"Computed by {workers} Ray workers in {job.num_leaves:,} leaves.",
-    )
+    return joined, workers
 
 
 @dataclass(frozen=True)
@@ -311,6 +325,20 @@ def _join_leaves() -> Any:
             return pickle.dumps(joined)
 
     return JoinLeaves()
+
+
+@contextlib.contextmanager
+def _connected(ray: Any) -> Iterator[None]:
+    """The cluster that is there already or that ``RAY_ADDRESS`` names; else one on this machine, for as long."""
+    if ray.is_initialized():
+        yield
+        return
+    own = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    ray.init(log_to_driver=False, logging_level="ERROR", **own)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _ray() -> Any:

@@ -25,9 +25,8 @@ class Measure:
     interval: tuple[float, float] | None = None
     note: str = ""
     leading: bool = False
-    resolution: float = (
-        0.0  # share of the value below which two of them cannot be told apart, where there is no interval
-    )
+    scale: str = ""  # measures on unlike scales are not ranked against each other, such as shares of unlike chance
+    resolution: float = 0.0  # where there is no interval: share of the value below which two cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,8 @@ def leaders(measures: Mapping[str, Measure | None]) -> tuple[str, ...]:
     """Whoever leads: the best, and those whose interval meets its interval. Nobody if all of them do."""
     found = {name: measure for name, measure in measures.items() if measure is not None}
     if len(found) < 2 or any(measure.higher_is_better is None for measure in found.values()):
+        return ()
+    if len({(measure.key, measure.scale) for measure in found.values()}) > 1:
         return ()
     sign = 1 if next(iter(found.values())).higher_is_better else -1
     best = max(found.values(), key=lambda measure: sign * measure.value)

@@ -106,12 +106,13 @@ def disentangled(found: Disentanglement | None, kind: str) -> Found:
                 interval=found.interval,
                 note=chance,
                 leading=True,
+                scale=f"{len(found.factors)} factors",
             ),
         )
     )
 
 
-def likelihood(report: LikelihoodReport, seconds_per_image: float) -> Found:
+def likelihood(report: LikelihoodReport) -> Found:
     """Bits per dimension of the reference, whether that is exact or a bound, and what it costs."""
     (entry,) = report.entries
     test = entry.test
@@ -127,9 +128,12 @@ def likelihood(report: LikelihoodReport, seconds_per_image: float) -> Found:
     )  # fmt: skip
     if entry.gap is not None:
         measures.append(Measure("gap", "training images likelier by", entry.gap.gap, "nats", False, entry.gap.interval))
-    measures.append(Measure("seconds_per_image", "cost", 1e3 * seconds_per_image, "ms an image", False))
-    notes = (f"Of {entry.images}.", *(finding.claim for finding in report.findings))
-    return Found(tuple(measures), notes=notes)
+    if entry.seconds_per_image is not None:
+        measures.append(Measure("seconds_per_image", "cost", 1e3 * entry.seconds_per_image, "ms an image", False))
+    notes = [f"Of {entry.images}."]
+    if entry.train is None:
+        notes.append("Whether it was trained on them is not known; if it was, they are likelier than new ones.")
+    return Found(tuple(measures), notes=(*notes, *(finding.claim for finding in report.findings)))
 
 
 def not_ranked(found: Found) -> Found:

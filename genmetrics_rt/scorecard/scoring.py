@@ -105,7 +105,7 @@ def make_scorecard(
                 generator, extractor or made.extractor.name, distance, num_paths, seed, device, threads, told
             ),
             "likelihood": _of_density(
-                name, (densities or {}).get(name), reference, num_images, seed, device, threads, told
+                generator, (densities or {}).get(name), reference, num_images, seed, device, threads, told
             ),
         }  # fmt: skip
         cards.append(_card(name, generator, found, report, seed, device, threads))
@@ -201,7 +201,7 @@ def _of_latent(
 
 
 def _of_density(
-    name: str,
+    generator: Generator,
     density: Any,
     reference: Any,
     num_images: int | None,
@@ -210,7 +210,7 @@ def _of_density(
     threads: int | None,
     progress: ProgressCallback | None,
 ) -> Found:
-    density = density or _sibling(name)
+    density = density or _sibling(generator.bundle)
     if density is None:
         return Found(
             why_not="No density belongs to it, so it gives no image a probability. If there is one, freeze it as a "
@@ -222,17 +222,18 @@ def _of_density(
             density, reference, generated=False, num_images=num_images, seed=seed, device=device, threads=threads,
             progress=progress,
         )  # fmt: skip
-        entry = report.entries[0]
-        images = sum(estimate.num_images for estimate in entry.estimates.values())
-        return measuring.likelihood(report, report.runtime.seconds / images)
+        return measuring.likelihood(report)
 
     found = _tried(measured)
     assert isinstance(found, Found)
     return found
 
 
-def _sibling(name: str) -> Any:
-    """The density bundle that says it belongs to this generator."""
+def _sibling(generator: Bundle) -> Any:
+    """The density bundle that says it belongs to this generator: the very one of that name, for names are free."""
+    name = generator.name
+    if name not in list_bundles("generator") or load_bundle(name).manifest.digest() != generator.manifest.digest():
+        return None
     for density in list_bundles("density"):
         bundle = load_bundle(density)
         if (bundle.manifest.record.get("density") or {}).get("generator") == name:

@@ -87,9 +87,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--settled", type=float, help="seconds after which memory counts; a third of the time")
+    parser.add_argument("--window", type=int, default=1_000, help="images of a window, in ten panes")
     options = parser.parse_args()
     settled = 20 * options.minutes if options.settled is None else options.settled
-    print(json.dumps(run(options.minutes, settled)))
+    print(json.dumps(run(options.minutes, settled, window=options.window)))
 
 
 if __name__ == "__main__":
