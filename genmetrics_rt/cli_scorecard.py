@@ -94,7 +94,7 @@ def scorecard(
     if len(sides) < 2:
         raise InputError("A scorecard needs a generator and the real images: genmetrics scorecard GENERATOR REFERENCE.")
     require_own_places({"--json": json_file, "--html": html_file}, tuple(sides))
-    generators = _described(
+    generators = described_sides(
         sides[:-1],
         latent_dim=latent_dim,
         latent=latent,
@@ -144,7 +144,7 @@ def show_scorecard(
     give(made.to_text, {"--json": lambda: made.to_json() + "\n", "--html": made.to_html}, outputs)
 
 
-def _described(sides: Sequence[str], **options: Any) -> list[str | Generator]:
+def described_sides(sides: Sequence[str], **options: Any) -> list[str | Generator]:
     """The sides, with the options of generators applied to the bare files, or to all where none is one."""
     bare = [side for side in sides if is_generator_file(Path(side).expanduser())]
     return [generated_side(side, **options) if side in bare or not bare else side for side in sides]

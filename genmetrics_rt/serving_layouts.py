@@ -68,7 +68,7 @@ class Exported:
     deviations: tuple[Deviation, ...]  # the bundle's self-test on the graph that was written; empty without one
 
 
-def export_bundle(
+def write_serving_layout(
     bundle: Bundle,
     folder: Path,
     *,

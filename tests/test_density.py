@@ -418,6 +418,8 @@ def test_a_window_that_memory_cannot_hold_is_refused_before_it_is_made(monkeypat
         gm.parzen_of_images(samples, real)
     assert len(reads) == 1
     assert gm.parzen_of_images(samples, real, num_images=30).entries[0].parzen is not None
+    with pytest.raises(gm.InputError, match="num_images is 0"):
+        gm.parzen_of_images(samples, real, num_images=0)
 
 
 def run(*arguments: str) -> str:

@@ -46,9 +46,17 @@ def pair() -> Iterator[Callable[..., tuple[ImageQueue, QueueReader]]]:
     opened: list[Any] = []
 
     def make(**options: Any) -> tuple[ImageQueue, QueueReader]:
-        settings = {"size": SIZE, "when_full": "drop_newest", "sampling": 1.0, "seed": 0, **options}
+        settings = {
+            "size": SIZE,
+            "max_images": 1 << 20,
+            "when_full": "drop_newest",
+            "sampling": 1.0,
+            "seed": 0,
+            **options,
+        }
         writer = ImageQueue(**settings)
-        reader = QueueReader(writer.name, settings["size"])
+        passed_over = settings["max_images"] if settings["when_full"] == "drop_oldest" else None
+        reader = QueueReader(writer.name, settings["size"], passed_over)
         opened.extend((reader, writer))
         return writer, reader
 
@@ -96,6 +104,19 @@ def test_a_full_queue_drops_the_newest_or_the_oldest(pair: Any) -> None:
     for _ in range(10_000):  # more records than entries
         writer.put(images(1, 5, size=1))
     assert len(drain(reader)) == 4096 and reader[Word.TAKEN] == fits + 10_010
+
+
+def test_no_more_images_wait_than_were_allowed(pair: Any) -> None:
+    writer, reader = pair(max_images=10)
+    assert [writer.put(images(4, value)) for value in range(4)] == [4, 4, 0, 0]
+    assert writer.counts() == (16, {"queue_full": 8}) and writer.waiting == 8
+    assert len(drain(reader)) == 2 and writer.put(images(30)) == 10  # a part of a call that brings more
+    writer, reader = pair(max_images=10, when_full="drop_oldest")
+    assert [writer.put(images(4, value)) for value in range(9)] == [4] * 9
+    assert [int(batch.flat[0]) for batch in drain(reader)] == [7, 8]
+    assert reader[Word.OVERWRITTEN] == 28 and reader[Word.TAKEN] == 36
+    writer, reader = pair(max_images=10, when_full="sample")
+    assert 5 <= sum(writer.put(images(1)) for _ in range(100)) <= 10
 
 
 def test_the_policy_sample_takes_fewer_the_fuller_it_is(pair: Any) -> None:
@@ -192,6 +213,7 @@ def test_settings_that_cannot_work_are_refused(tiny: Path, tmp_path: Path) -> No
         ({"when_full": "block"}, "drop_newest"),
         ({"sampling": 0}, "share"),
         ({"queue_bytes": 5}, "65,536"),
+        ({"queue_images": 0}, "queue_images"),
         ({"false_alarms": 1.5}, "chance"),
         ({"max_rows": 3}, "max_rows"),
         ({"metrics": "fid"}, "fd"),
@@ -267,7 +289,13 @@ def settled(monitor: gm.QualityMonitor, panes: int) -> dict[str, Any]:
 
 def test_two_replicas_merged_are_one_that_saw_everything(tiny: Path, tmp_path: Path) -> None:
     reference, stream = makers.pictures(400, seed=1), makers.pictures(240, seed=2)
-    options: dict[str, Any] = {"extractor": tiny, "panes": 3, "max_rows": 200, "when_full": "drop_newest"}
+    options: dict[str, Any] = {
+        "extractor": tiny,
+        "panes": 3,
+        "max_rows": 200,
+        "when_full": "drop_newest",
+        "queue_images": 1_000,
+    }
     for name, seen in (("first", stream[::2]), ("second", stream[1::2])):
         with gm.QualityMonitor(reference, window=120, state=tmp_path / name, **options) as monitor:
             feed(monitor, seen)
@@ -374,7 +402,13 @@ def test_a_damaged_generator_raises_the_alarm_within_one_window(fault: Any, tiny
     damaged = fault(later, np.zeros(100), reference, np.random.default_rng(0))
     heard: list[gm.Alarm] = []
     with gm.QualityMonitor(
-        reference, extractor=tiny, window=100, panes=4, when_full="drop_newest", on_alarm=heard.append
+        reference,
+        extractor=tiny,
+        window=100,
+        panes=4,
+        when_full="drop_newest",
+        queue_images=1_000,
+        on_alarm=heard.append,
     ) as monitor:
         feed(monitor, healthy)
         assert not [alarm for alarm in settled(monitor, 8)["alarms"] if alarm["since"] is not None]
@@ -414,7 +448,7 @@ def test_the_worker_is_another_process_at_lower_priority_and_goes_with_the_monit
 def test_a_worker_that_is_killed_comes_back_and_counts_nothing_twice(tiny: Path) -> None:
     stream = makers.pictures(300, seed=2)
     with gm.QualityMonitor(
-        makers.pictures(240), extractor=tiny, window=80, panes=4, when_full="drop_newest"
+        makers.pictures(240), extractor=tiny, window=80, panes=4, when_full="drop_newest", queue_images=1_000
     ) as monitor:
         feed(monitor, stream[:110])  # five panes and a half
         first = settled(monitor, 5)["worker"]
@@ -437,7 +471,7 @@ import os, sys, time
 import genmetrics_rt as gm
 from tests import makers
 monitor = gm.QualityMonitor(makers.pictures(240), extractor=sys.argv[1], window=80, panes=4, state=sys.argv[2],
-                            when_full="drop_newest")
+                            when_full="drop_newest", queue_images=1_000)
 monitor.wait()
 stream = makers.pictures(190, seed=2)
 for start in range(0, 190, 10):
@@ -479,7 +513,13 @@ def test_after_kill_9_the_service_goes_on_from_the_last_pane(tiny: Path, tmp_pat
     process.wait(20)
     assert gone(worker)  # the worker dies with its parent
     with gm.QualityMonitor(
-        makers.pictures(240), extractor=tiny, window=80, panes=4, state=tmp_path / "state", when_full="drop_newest"
+        makers.pictures(240),
+        extractor=tiny,
+        window=80,
+        panes=4,
+        state=tmp_path / "state",
+        when_full="drop_newest",
+        queue_images=1_000,
     ) as monitor:
         monitor.wait(timeout=120)
         status = monitor.status()
@@ -500,7 +540,13 @@ def test_a_service_that_ends_in_peace_loses_nothing(tiny: Path, tmp_path: Path) 
     process, worker = service(tiny, tmp_path / "state", "close")
     assert process.wait(60) == 0 and gone(worker)
     with gm.QualityMonitor(
-        makers.pictures(240), extractor=tiny, window=80, panes=4, state=tmp_path / "state", when_full="drop_newest"
+        makers.pictures(240),
+        extractor=tiny,
+        window=80,
+        panes=4,
+        state=tmp_path / "state",
+        when_full="drop_newest",
+        queue_images=1_000,
     ) as monitor:
         feed(monitor, makers.pictures(10, seed=9))  # ten are there already, of twenty in a pane
         assert settled(monitor, 10)["images_in_panes"] == 200
@@ -589,7 +635,13 @@ def test_the_routes_and_the_metrics(tiny: Path) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     with gm.QualityMonitor(
-        makers.pictures(240), extractor=tiny, window=80, panes=4, when_full="drop_newest", name="faces"
+        makers.pictures(240),
+        extractor=tiny,
+        window=80,
+        panes=4,
+        when_full="drop_newest",
+        queue_images=1_000,
+        name="faces",
     ) as monitor:
         app = FastAPI()
         app.include_router(monitor.router(), prefix="/quality")

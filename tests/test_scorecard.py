@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 import genmetrics_rt as gm
-from genmetrics_rt.cli_scorecard import scorecard
+from genmetrics_rt.cli_scorecard import described_sides, scorecard
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.scorecard.card import Measure, leaders
 from genmetrics_rt.scorecard.measuring import likelihood
@@ -175,7 +175,7 @@ def test_the_textbook_has_no_family_with_everything() -> None:
 
 
 def test_options_describe_the_bare_files(tmp_path: Path) -> None:
-    """A float output needs its range, and the options do not touch the bundle beside it."""
+    """A float output needs its range. What stands beside a bare file is not touched."""
     path = str(write_onnx(tmp_path / "model.onnx"))
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command()(scorecard)
@@ -183,20 +183,25 @@ def test_options_describe_the_bare_files(tmp_path: Path) -> None:
     def run(*arguments: str) -> Any:
         return CliRunner().invoke(app, [*arguments, "-n", "60", "--device", "cpu", "-q", "--json", "-"])
 
-    done = run(path, "digits-gan", "digits", "--output-range=-1,1", "--truncation", "0.5")
+    done = run(path, "digits", "--output-range=-1,1", "--truncation", "0.5")
     assert done.exit_code == 0, done.output
-    cards = json.loads(done.stdout)["cards"]
-    assert [entry["name"] for entry in cards] == ["model.onnx", "digits-gan"]
-    alone = gm.evaluate("digits-gan", "digits", num_images=60, device="cpu")
-    measured = {one["key"]: one["value"] for found in cards[1]["found"].values() for one in found["measures"]}
-    assert measured["precision"] == alone.scores["precision"].value  # its latents were not truncated
+    (card,) = json.loads(done.stdout)["cards"]
+    measured = {one["key"]: one["value"] for found in card["found"].values() for one in found["measures"]}
     described = gm.Generator(path, output_range=(-1, 1), truncation=0.5)
-    bare = gm.evaluate(described, "digits", num_images=60, device="cpu")
-    measured = {one["key"]: one["value"] for found in cards[0]["found"].values() for one in found["measures"]}
-    assert measured["kid"] == bare.scores["kid"].value
+    alone = gm.evaluate(described, "digits", num_images=60, device="cpu")
+    assert measured["kid"] == alone.scores["kid"].value and measured["path_length"] > 0
     refused = run(path, "digits")
     assert refused.exit_code == 2 and "--output-range=-1,1" in refused.stderr
     own = run(path, "digits", "--output-range=-1,1", "--html", path)
     assert own.exit_code == 2 and "would overwrite the input" in " ".join(own.stderr.split())
     wrong = run("digits-gan", "digits", "--classes", "balanced")
     assert wrong.exit_code == 2 and "takes no labels" in wrong.stderr
+
+    options: dict[str, Any] = dict.fromkeys(
+        ("latent_dim", "latent", "num_classes", "classes", "output_layout", "generator_backend", "generator_batch")
+    )
+    options |= {"truncation": 0.5, "output_range": "-1,1", "clip": False}
+    bare, bundle = described_sides([path, "digits-gan"], **options)
+    assert isinstance(bare, gm.Generator) and bare.truncation == 0.5 and bundle == "digits-gan"
+    (bundle,) = described_sides(["digits-gan"], **options | {"output_range": None})
+    assert isinstance(bundle, gm.Generator) and bundle.truncation == 0.5

@@ -15,7 +15,7 @@ import genmetrics_rt as gm
 from genmetrics_rt.bundle import SHIPPED
 from genmetrics_rt.cli import app
 from genmetrics_rt.manifest import read_manifest
-from genmetrics_rt.serving_layouts import check_model, export_bundle, parse_config
+from genmetrics_rt.serving_layouts import check_model, write_serving_layout, parse_config
 
 WHOLE = [path.parent.name for path in sorted(SHIPPED.glob("*/manifest.json")) if not read_manifest(path).weights]
 
@@ -23,7 +23,7 @@ WHOLE = [path.parent.name for path in sorted(SHIPPED.glob("*/manifest.json")) if
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_bundle_that_ships_whole(name: str, tmp_path: Path) -> None:
     bundle = gm.load_bundle(name)
-    done = export_bundle(bundle, tmp_path)
+    done = write_serving_layout(bundle, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
     config = parse_config((tmp_path / name / "config.pbtxt").read_text())
     assert config["name"] == name and config["backend"] == "onnxruntime"
@@ -34,7 +34,7 @@ def test_every_bundle_that_ships_whole(name: str, tmp_path: Path) -> None:
 
 
 def test_the_configuration_in_full(tmp_path: Path) -> None:
-    export_bundle(gm.load_bundle("digits-cvae"), tmp_path, max_batch=16)
+    write_serving_layout(gm.load_bundle("digits-cvae"), tmp_path, max_batch=16)
     config = parse_config((tmp_path / "digits-cvae" / "config.pbtxt").read_text())
     assert config["max_batch_size"] == 16
     assert config["input"] == [
@@ -54,7 +54,7 @@ def test_weights_lie_beside_the_graph(tmp_path: Path) -> None:
     from tests.test_assembly import saved, tensors, world
 
     bundle = assemble(*world(tmp_path, saved(tensors())))
-    export_bundle(bundle, tmp_path / "models")
+    write_serving_layout(bundle, tmp_path / "models")
     model = tmp_path / "models" / bundle.name / "1" / "model.onnx"
     assert sorted(path.name for path in model.iterdir()) == ["model.onnx", "weights.bin"]
     session = onnxruntime.InferenceSession(str(model / "model.onnx"), providers=["CPUExecutionProvider"])
@@ -69,7 +69,7 @@ def test_weights_lie_beside_the_graph(tmp_path: Path) -> None:
 
 def test_kserve(tmp_path: Path) -> None:
     bundle = gm.load_bundle("scattering")
-    export_bundle(bundle, tmp_path, layout="kserve", storage_uri="s3://models/genmetrics")
+    write_serving_layout(bundle, tmp_path, layout="kserve", storage_uri="s3://models/genmetrics")
     text = (tmp_path / "inference-service.yaml").read_text()
     yaml = pytest.importorskip("yaml")
     service = yaml.safe_load(text)
@@ -90,18 +90,18 @@ def test_what_is_refused(tmp_path: Path, tiny: Path) -> None:
         ({"max_batch": 0}, "at least 1"),
     ):
         with pytest.raises(gm.InputError, match=told):
-            export_bundle(bundle, tmp_path, **options)
+            write_serving_layout(bundle, tmp_path, **options)
     assert not list(tmp_path.iterdir())
-    export_bundle(bundle, tmp_path)
+    write_serving_layout(bundle, tmp_path)
     with pytest.raises(gm.InputError, match="there already"):
-        export_bundle(bundle, tmp_path)
+        write_serving_layout(bundle, tmp_path)
     with pytest.raises(gm.MissingBundle, match="bundles fetch"):
-        export_bundle(gm.load_bundle("inception-fid"), tmp_path)
+        write_serving_layout(gm.load_bundle("inception-fid"), tmp_path)
 
 
 def test_a_wrong_repository_is_seen(tmp_path: Path, tiny: Path) -> None:
     bundle = gm.load_bundle(tiny)
-    export_bundle(bundle, tmp_path)
+    write_serving_layout(bundle, tmp_path)
     model = tmp_path / bundle.name
     config = (model / "config.pbtxt").read_text()
     for old, new, told in (
@@ -123,8 +123,8 @@ def test_a_wrong_repository_is_seen(tmp_path: Path, tiny: Path) -> None:
 
 
 def test_another_network_is_seen_by_its_numbers(tmp_path: Path) -> None:
-    export_bundle(gm.load_bundle("digits-gan"), tmp_path)
-    export_bundle(gm.load_bundle("digits-memoriser"), tmp_path)  # the same inputs and outputs
+    write_serving_layout(gm.load_bundle("digits-gan"), tmp_path)
+    write_serving_layout(gm.load_bundle("digits-memoriser"), tmp_path)  # the same inputs and outputs
     shutil.copy(tmp_path / "digits-memoriser/1/model.onnx", tmp_path / "digits-gan/1/model.onnx")
     with pytest.raises(gm.DamagedBundle, match="computes other numbers"):
         check_model(tmp_path / "digits-gan", gm.load_bundle("digits-gan"))

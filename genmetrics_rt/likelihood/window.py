@@ -54,8 +54,9 @@ def parzen_of_images(
     known = known_split(reference)
     rng = np.random.default_rng(seed)
     held_out_images = None if known is None else np.flatnonzero(~known)
-    of_reference, name, total = _vectors(reference, held_out_images, num_images or _MAX_REFERENCE, seed)
-    of_samples, samples_name, _ = _vectors(samples, None, num_images or MAX_SAMPLES, seed)
+    at_most = (_MAX_REFERENCE, MAX_SAMPLES) if num_images is None else (num_images, num_images)
+    of_reference, name, total = _vectors(reference, held_out_images, at_most[0], seed)
+    of_samples, samples_name, _ = _vectors(samples, None, at_most[1], seed)
     of_samples, of_reference = _same_channels(of_samples, of_reference)
     if sigma is not None:
         found = parzen_window(of_samples, of_reference, sigma=sigma)

@@ -71,8 +71,9 @@ class QualityMonitor:
         `max_rows`. None: the reference is dealt in two halves, one of which stands for healthy images.
     window, panes
         Images of a window, and panes it consists of: the sliding window moves on by ``window / panes`` images.
-    sampling, when_full, queue_bytes
-        See `genmetrics_rt.monitor.ring.ImageQueue`. Images that are not taken are counted by reason.
+    sampling, when_full, queue_bytes, queue_images
+        See `genmetrics_rt.monitor.ring.ImageQueue`. Images that are not taken are counted by reason. No more images
+        wait than make a pane (at least 64), unless ``queue_images`` says so: a long queue is a late alarm.
     metrics
         Keys as in `evaluate`; None is fd, kid, precision, recall, density and coverage.
     max_rows
@@ -108,6 +109,7 @@ class QualityMonitor:
         sampling: float = 1.0,
         when_full: str = "sample",
         queue_bytes: int = 32 << 20,
+        queue_images: int | None = None,
         metrics: str | Sequence[str] | None = None,
         max_rows: int = 2_000,
         state: str | os.PathLike[str] | None = None,
@@ -154,13 +156,17 @@ class QualityMonitor:
             of_healthy = made["healthy"].features if "healthy" in made else None
             # What cannot work is an error here, where the caller sees it; the worker makes a judge of its own.
             Judge(made["reference"], of_healthy, Sizes(window, panes, max_rows), metrics=metrics, seed=seed)
-            self._queue = ImageQueue(size=queue_bytes, when_full=when_full, sampling=sampling, seed=seed)
+            waiting = max(64, window // panes) if queue_images is None else queue_images
+            self._queue = ImageQueue(
+                size=queue_bytes, max_images=waiting, when_full=when_full, sampling=sampling, seed=seed
+            )
         except BaseException:
             shutil.rmtree(self._work, ignore_errors=True)
             raise
         self._config = {
             **options, **sides,
-            "queue": self._queue.name, "queue_bytes": queue_bytes, "window": window, "panes": panes,
+            "queue": self._queue.name, "queue_bytes": queue_bytes,
+            "passed_over": waiting if when_full == "drop_oldest" else None, "window": window, "panes": panes,
             "max_rows": max_rows, "metrics": metrics if metrics is None or isinstance(metrics, str) else list(metrics),
             "false_alarms": false_alarms, "nice": nice, "work": str(self._work),
             "state": str(self._work / "state" if state is None else Path(state).expanduser().absolute()),

@@ -84,6 +84,8 @@ class ImageQueue:
     ----------
     size : int
         Bytes of pixels. All of it is reserved at once, so that a full /dev/shm is an error here and not a crash later.
+    max_images : int
+        That wait at most. What waits is looked at before what comes now, so a long queue is a late alarm.
     when_full
         ``"drop_newest"``, ``"drop_oldest"``, or ``"sample"``: from half full on a falling share is taken at random, so
         that what is taken is spread over the time rather than in bursts.
@@ -91,11 +93,13 @@ class ImageQueue:
         Share of the images that is taken at all, (0, 1].
     """
 
-    def __init__(self, *, size: int, when_full: str, sampling: float, seed: int) -> None:
+    def __init__(self, *, size: int, max_images: int, when_full: str, sampling: float, seed: int) -> None:
         if when_full not in POLICIES:
             raise InputError(f"when_full is {when_full!r}; it must be one of {', '.join(POLICIES)}.")
         if not 0 < sampling <= 1:
             raise InputError(f"sampling is {sampling!r}; it is the share of images to look at, above 0 and up to 1.")
+        if max_images < 1:
+            raise InputError(f"queue_images is {max_images}; it must be at least 1.")
         if size < 1 << 16:
             raise InputError(f"queue_bytes is {size}; it must be at least 65,536.")
         try:
@@ -114,7 +118,7 @@ class ImageQueue:
             ) from error
         self._mapped = _Mapped(memory, size)
         self._mapped.pixels[:] = 0  # maps the pages now, not in a request
-        self.name, self.size = memory.name, size
+        self.name, self.size, self.max_images = memory.name, size, max_images
         self._overwrites, self._spreads, self._sampling = when_full == "drop_oldest", when_full == "sample", sampling
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
@@ -144,6 +148,7 @@ class ImageQueue:
         if most == 0:
             self._count(count, "too_large")
             return 0
+        most = min(most, self.max_images)
         share = self._sampling * (self._room() if self._spreads else 1.0)
         if share < 1:
             rows = np.flatnonzero(self._rng.random(count) < share)
@@ -215,7 +220,8 @@ class ImageQueue:
         if tail >= head:
             return 1.0
         used = (words[Word.RESERVED] - entries[_FIELDS * (tail % _ENTRIES) + 1]) / self.size
-        full = max(used, (head - tail) / _ENTRIES)
+        waiting = (words[Word.IMAGES] - words[Word.TAKEN]) / self.max_images
+        full = min(1.0, max(used, waiting, (head - tail) / _ENTRIES))
         return min(1.0, (1 - full) / (1 - _FULL_FROM))
 
     def _reserve(self, shape: tuple[int, ...], size: int, count: int) -> tuple[int, int] | None:
@@ -238,7 +244,8 @@ class ImageQueue:
             oldest = self._copying[held] if self._copying else start
             if not self._overwrites and tail < ticket:
                 held, oldest = min(held, tail), min(oldest, entries[_FIELDS * (tail % _ENTRIES) + 1])
-            if end - oldest > self.size or ticket - held >= _ENTRIES:
+            crowded = words[Word.IMAGES] - words[Word.TAKEN] + shape[0] > self.max_images and not self._overwrites
+            if crowded or end - oldest > self.size or ticket - held >= _ENTRIES:
                 self._dropped["queue_full"] += count
                 return None
             if shape[0] < count:
@@ -271,9 +278,10 @@ class ImageQueue:
 
 
 class QueueReader:
-    """The consumer's side, in the worker's process."""
+    """The consumer's side, in the worker's process. ``max_images`` where older ones than so many are passed over."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, max_images: int | None = None) -> None:
+        self._max_images = max_images
         # Attaching would register the memory with a tracker that unlinks it when this process ends.
         register, resource_tracker.register = resource_tracker.register, lambda *_: None
         try:
@@ -295,6 +303,8 @@ class QueueReader:
                 return None  # reserved, and still being copied
             ticket, start, first, *shape = record
             images = None
+            if self._max_images is not None and words[Word.IMAGES] - first > self._max_images:
+                ticket = -1  # there are newer ones enough
             if ticket == tail and words[Word.RESERVED] - start <= self._mapped.size:
                 place = start % self._mapped.size
                 stretch = self._mapped.pixels[place : place + int(np.prod(shape))]

@@ -50,7 +50,7 @@ class Worker:
     ) -> None:
         self._out, self._orders = out, orders
         self._config = config
-        self._queue = QueueReader(config["queue"], config["queue_bytes"])
+        self._queue = QueueReader(config["queue"], config["queue_bytes"], config["passed_over"])
         self._sizes = Sizes(config["window"], config["panes"], config["max_rows"])
         self._folder = StateFolder(Path(config["state"]))
         self._lock = _locked(self._folder.root)
