@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -74,13 +75,13 @@ def test_the_network_runs_once_for_each_way_to_prepare_pixels(
     six: Path, sides: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, cache: bool
 ) -> None:
     seen: list[int] = []
-    original = FeatureExtractor.run_taps
+    original = FeatureExtractor._run
 
-    def counting(self: FeatureExtractor, tensors):
+    def counting(self: FeatureExtractor, tensors: Any, *each: Any) -> Any:
         seen.append(len(tensors))
-        return original(self, tensors)
+        return original(self, tensors, *each)
 
-    monkeypatch.setattr(FeatureExtractor, "run_taps", counting)
+    monkeypatch.setattr(FeatureExtractor, "_run", counting)
     gm.protocol_matrix(*sides, extractor=six, metrics="fid", cache=cache)
     assert sum(seen) == protocols.DISTINCT * (30 + 35)
     gm.protocol_matrix(*sides, extractor=six, metrics="fid", cache=True)

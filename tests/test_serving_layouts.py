@@ -15,7 +15,7 @@ import genmetrics_rt as gm
 from genmetrics_rt.bundle import SHIPPED
 from genmetrics_rt.cli import app
 from genmetrics_rt.manifest import read_manifest
-from genmetrics_rt.serving_layouts import check_model, write_serving_layout, parse_config
+from genmetrics_rt.serving_layouts import check_model, parse_config, write_serving_layout
 
 WHOLE = [path.parent.name for path in sorted(SHIPPED.glob("*/manifest.json")) if not read_manifest(path).weights]
 

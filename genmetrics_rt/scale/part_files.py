@@ -13,12 +13,13 @@ import json
 import os
 import secrets
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genmetrics_rt.errors import InputError, UnreadableInput
 from genmetrics_rt.report import SkippedImage
@@ -56,10 +57,10 @@ def write_leaf(path: Path, job: Job, leaf: Leaf, index: int, of: int) -> None:
         job, index, of, leaf.number, leaf.number + 1, (leaf.content_hash,), leaf.skipped,
         0 if leaf.moments is None else leaf.moments.num_images,
     )  # fmt: skip
-    _write(path, header, [((0, leaf.number), leaf.moments)], [((0, leaf.number), leaf.spatial)], leaf.rows)
+    _write(path, header, [((0, leaf.number), leaf.moments)], [((0, leaf.number), leaf.spatial)], [leaf.rows])
 
 
-def write_part(path: Path, header: PartHeader, moments: MomentTree, spatial: MomentTree, rows: Rows) -> None:
+def write_part(path: Path, header: PartHeader, moments: MomentTree, spatial: MomentTree, rows: Sequence[Rows]) -> None:
     """Raises `InputError` where it cannot be written."""
     _write(path, header, moments.nodes(), spatial.nodes(), rows)
 
@@ -127,7 +128,9 @@ def _header(path: Path, stored: Any) -> PartHeader:
     )
 
 
-def _write(path: Path, header: PartHeader, moments: Iterable[Any], spatial: Iterable[Any], rows: Rows) -> None:
+def _write(
+    path: Path, header: PartHeader, moments: Iterable[Any], spatial: Iterable[Any], rows: Sequence[Rows]
+) -> None:
     """Member by member into a temporary file, so that memory holds one node at a time; then renamed."""
     record: dict[str, Any] = {"schema": SCHEMA, **asdict(header)}
     temporary = path.parent / f".{secrets.token_hex(8)}.part"
@@ -141,14 +144,16 @@ def _write(path: Path, header: PartHeader, moments: Iterable[Any], spatial: Iter
                         count = 0 if state is None else state.num_images
                         record[f"{prefix}nodes"].append([level, number, count])
                         if state is not None:
-                            _member(archive, f"{prefix}mean_{place}", state.mean)
-                            _member(archive, f"{prefix}moment_{place}", state.triangle)
-                _member(archive, "values", rows.values)
-                _member(archive, "index", rows.index)
-                if rows.logits is not None:
-                    _member(archive, "logits", rows.logits)
+                            _member(archive, f"{prefix}mean_{place}", [state.mean])
+                            _member(archive, f"{prefix}moment_{place}", [state.triangle])
+                kept = [part for part in rows if len(part.index)] or list(rows[:1])
+                _member(archive, "values", [part.values for part in kept])
+                _member(archive, "index", [part.index for part in kept])
+                logits = [part.logits for part in kept if part.logits is not None]
+                if logits:
+                    _member(archive, "logits", logits)
                 text = json.dumps(record, ensure_ascii=True).encode()
-                _member(archive, "header", np.frombuffer(text, dtype=np.uint8))
+                _member(archive, "header", [np.frombuffer(text, dtype=np.uint8)])
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -159,6 +164,11 @@ def _write(path: Path, header: PartHeader, moments: Iterable[Any], spatial: Iter
             os.unlink(temporary)
 
 
-def _member(archive: zipfile.ZipFile, name: str, array: Any) -> None:
+def _member(archive: zipfile.ZipFile, name: str, arrays: Sequence[NDArray[Any]]) -> None:
+    """One array, of pieces along its first axis that are never put together in memory."""
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(arrays[0].dtype), "fortran_order": False, "shape": shape}
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-        np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+        np.lib.format.write_array_header_1_0(member, header)
+        for array in arrays:
+            member.write(np.ascontiguousarray(array, arrays[0].dtype).data)

@@ -19,7 +19,7 @@ from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import Preparation
 from genmetrics_rt.reference import Reference, require_npz
 from genmetrics_rt.report import SkippedImage
-from genmetrics_rt.scale.leaves import Job, MomentTree, Rows, joined_rows, reference_of, run_leaf
+from genmetrics_rt.scale.leaves import Job, MomentTree, Rows, reference_of, run_leaf
 from genmetrics_rt.scale.part_files import (
     PartHeader,
     leaves_of_part,
@@ -252,7 +252,7 @@ def _join(path: Path, files: Sequence[Path], skipped: Sequence[SkippedImage]) ->
         skipped=(*skipped, *(entry for header in headers for entry in header.skipped)),
         num_images=sum(header.num_images for header in headers),
     )
-    write_part(path, whole, moments, spatial, joined_rows(rows, whole.job.extractor.dimension))
+    write_part(path, whole, moments, spatial, rows)
     return whole
 
 
