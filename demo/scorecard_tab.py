@@ -28,7 +28,7 @@ _CLOSER = (
 )
 _OWN = (
     "### Measure it here\nChoose generators and how many images each makes; it takes about a minute. For a model of "
-    "your own: `genmetrics scorecard model.onnx real/`."
+    "your own: `genmetrics scorecard model.onnx real/ --output-range=-1,1`."
 )
 
 

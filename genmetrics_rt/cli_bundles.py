@@ -150,7 +150,9 @@ def bundles_export(
     """
     from genmetrics_rt.serving_layouts import write_serving_layout
 
-    done = write_serving_layout(gm.load_bundle(name), output, layout=layout, max_batch=max_batch, storage_uri=storage_uri)
+    done = write_serving_layout(
+        gm.load_bundle(name), output, layout=layout, max_batch=max_batch, storage_uri=storage_uri
+    )
     batched = f"up to {done.max_batch_size} images a call" if done.max_batch_size else "calls are not batched"
     print_result(f"{done.folder / done.model}")
     messages.print(f"{done.model}: opened by onnxruntime, fits its configuration; {batched}.", markup=False)

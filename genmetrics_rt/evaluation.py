@@ -74,8 +74,8 @@ def evaluate(
         str), or the name of a shipped example or of a public reference that was fetched; see `genmetrics_rt.sides`.
     extractor
         Feature network: a shipped name or the folder of a bundle. Default: the one that a saved `Reference` was made
-        with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``, of texts ``"minilm"``. It never depends on what happens
-        to be cached.
+        with, else `GENMETRICS_EXTRACTOR`, else ``"scattering"``, and ``"minilm"`` of texts. It never depends on what
+        happens to be cached.
     protocol
         One of the extractor's protocols by name, or a `Protocol` of your own; None is its default.
     tap

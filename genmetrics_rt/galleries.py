@@ -26,9 +26,7 @@ _QUOTED = 280  # characters of a text
 Source: TypeAlias = "ImageSource | TextSource"
 
 
-def build_galleries(
-    comparison: Comparison, generated: Source | None, reference: Source | None
-) -> tuple[Gallery, ...]:
+def build_galleries(comparison: Comparison, generated: Source | None, reference: Source | None) -> tuple[Gallery, ...]:
     """The galleries for the sides whose pictures can be read again."""
     few = min(len(comparison.generated.values), len(comparison.reference.values))
     galleries: list[Gallery] = []

@@ -127,7 +127,7 @@ class StatisticsAccumulator:
         size = len(mean)
         if num_images < 1 or triangle.shape != (size * (size + 1) // 2,):
             raise InputError(
-                f"{triangle.size:,} second moments of {num_images:,} images do not belong to a mean of {size} features. "
+                f"{triangle.size:,} second moments of {num_images:,} images do not belong to {size} means. "
                 "The file that holds them is damaged: make it again."
             )
         accumulator = cls()

@@ -227,7 +227,7 @@ def bad_inputs(root: Path, tiny: Path) -> dict[str, tuple[list[object], str]]:
         "float images": ([root / "floats.npy", good], "uint8"),
         "tampered bundle": ([good, good, "-e", tampered], "not the file that was frozen"),
         "unknown extractor": ([good, good, "-e", "inception-v9"], "No bundle"),
-        "misspelt extractor": ([good, good, "-e", "scatering"], "Did you mean 'scattering'? Extractors: digits-cl"),
+        "misspelt extractor": ([good, good, "-e", "scatering"], "Did you mean 'scattering'? Extractors: clip-vit"),
         "extractor as a side": (["digits-classifier", good], "use -e digits-classifier"),
         "empty path": (["", good], "shell variable"),
         "unknown metric": ([good, good, "-m", "fid"], "ask for 'fd'"),
