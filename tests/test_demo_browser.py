@@ -7,30 +7,24 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import sys
 import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browsers import PATIENCE, chromium, in_a_browser, opening
 from tests.servers import serving
 from tests.test_event_files import NAME, event, scalar, write
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-    pytest.mark.timeout(300),
-]
+pytestmark = [in_a_browser, pytest.mark.timeout(300)]
 SHOTS = ROOT / "screenshots"  # git-ignored, to be looked at
-PATIENCE = 60_000  # milliseconds; how long things take is for the benchmarks
 
 
 @pytest.fixture(scope="module")
@@ -42,43 +36,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def open_page(address: str, browser: Any) -> Iterator[Any]:
     """Opens the page in a context of its own; whatever it asks of another host fails the test."""
-    asked: list[str] = []
-    contexts = []
-
-    def opened(query: str = "", **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options})
-        contexts.append(context)
-
-        def only_loopback(route: Any) -> None:
-            url = urlsplit(route.request.url)
-            if url.hostname in ("127.0.0.1", "localhost") or url.scheme in ("data", "blob"):
-                route.continue_()
-            else:
-                asked.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", only_loopback)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(address + query)
-        page.locator("#evaluate-report .genmetrics").wait_for()
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert asked == [], "the page asked another host"
+    with opening(browser, address) as opened:
+        yield opened
 
 
 def shot(page: Any, name: str) -> None:

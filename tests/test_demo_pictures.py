@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import genmetrics_rt as gm
+from tests.browsers import PATIENCE, chromium, in_a_browser, opening
 from tests.servers import serving
 
 ROOT = Path(__file__).parents[1]
@@ -28,10 +27,7 @@ if DEMO not in sys.path:
 
 from example_pairs import PAIRS, original  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 pytestmark = pytest.mark.timeout(300)
-PATIENCE = 60_000  # milliseconds
 
 
 def test_the_examples_are_what_their_names_say() -> None:
@@ -58,49 +54,26 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def open_tab(address: str, browser: Any) -> Iterator[Any]:
     """Opens the tab in a context of its own; whatever it asks of another host fails the test."""
-    asked: list[str] = []
-    contexts = []
+    with opening(browser, address) as open_page:
 
-    def opened(query: str = "", **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options})
-        contexts.append(context)
+        def opened(query: str = "", **options: Any) -> Any:
+            page = open_page(query, **options)
+            choice = page.get_by_role("tab", name="Two pictures", exact=True).first
+            if not choice.is_visible():  # on a phone it is behind the dots
+                page.locator(".overflow-menu button").first.click()
+                choice = page.locator(".overflow-dropdown").get_by_text("Two pictures").first
+            choice.click()
+            page.locator("#pair-meaning .gm-ladder").wait_for()
+            return page
 
-        def only_loopback(route: Any) -> None:
-            url = urlsplit(route.request.url)
-            if url.hostname in ("127.0.0.1", "localhost") or url.scheme in ("data", "blob"):
-                route.continue_()
-            else:
-                asked.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", only_loopback)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(address + query)
-        page.locator("#evaluate-report .genmetrics").wait_for()
-        choice = page.get_by_role("tab", name="Two pictures", exact=True).first
-        if not choice.is_visible():  # on a phone it is behind the dots
-            page.locator(".overflow-menu button").first.click()
-            choice = page.locator(".overflow-dropdown").get_by_text("Two pictures").first
-        choice.click()
-        page.locator("#pair-meaning .gm-ladder").wait_for()
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert asked == [], "the page asked another host"
+        yield opened
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -130,8 +103,13 @@ def test_an_example_is_shown_with_its_place_on_the_ladder(open_tab: Any) -> None
     from playwright.sync_api import expect
 
     page = open_tab()
-    assert page.locator("#pair-slider img").count() == 2 and page.locator("#pair-map img").count() == 1
-    assert page.locator(".gm-ladder tr").count() == 14 and page.locator(".gm-ladder tr.pair").count() == 1
+    for place, number in (
+        ("#pair-slider img", 2),
+        ("#pair-map img", 1),
+        (".gm-ladder tr", 14),
+        (".gm-ladder tr.pair", 1),
+    ):
+        expect(page.locator(place)).to_have_count(number, timeout=PATIENCE)
     before = page.locator("#pair-meaning").inner_text()
     page.get_by_label("Example: a picture, and what was done to it").click()
     page.get_by_role("option", name="Shifted by one pixel").click()
