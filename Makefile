@@ -3,6 +3,7 @@ PYTHON ?= python3
 GENERATED ?= digits-gan
 REFERENCE ?= digits
 REPORT ?= report.html
+WORKERS ?= 2
 
 .PHONY: help try demo space static-space test proof check bench clean
 
@@ -50,7 +51,7 @@ static-space: .venv/.ready
 	.venv/bin/python demo/make_static_space.py dist/static-space
 
 test: .venv-test/.ready
-	.venv-test/bin/python -m pytest -m "not proof" --durations=15
+	.venv-test/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not proof" --durations=15
 
 proof: .venv-test/.ready
 	.venv-test/bin/python -m pytest -m proof --durations=15
