@@ -6,6 +6,8 @@ state folder. When its parent goes, standard input ends and it goes too, at once
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import os
 import queue
@@ -14,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -76,6 +79,8 @@ class Worker:
         self._open = OpenPane(time.time())
         ready.set()  # from here on there is something to save
         self._restore()
+        gc.collect()
+        gc.freeze()  # what is here stays, so that looking for what can go costs next to nothing
         self._say(self._status())
 
     def _open_judge(self) -> Judge:
@@ -138,14 +143,22 @@ class Worker:
             while not self._orders.empty():
                 if not self._obey(self._orders.get()):
                     return
-            images = self._queue.take()
-            if images is None:
+            waiting = self._take()
+            if not waiting:
                 time.sleep(pause)
                 pause = min(2 * pause, _IDLE[1])
                 continue
             pause = _IDLE[0]
-            for start in range(0, len(images), self._extractor.batch_size):
-                self._take_in(images[start : start + self._extractor.batch_size])
+            for images in joined(waiting):
+                for start in range(0, len(images), self._extractor.batch_size):
+                    self._take_in(images[start : start + self._extractor.batch_size])
+
+    def _take(self) -> list[ImageArray]:
+        """What waits, as far as it fills a batch of the network: one image costs it as much as a batch."""
+        taken: list[ImageArray] = []
+        while sum(map(len, taken)) < self._extractor.batch_size and (images := self._queue.take()) is not None:
+            taken.append(images)
+        return taken
 
     # Orders
 
@@ -245,6 +258,7 @@ class Worker:
         )
         self._queue[Word.SEALED] = sealed
         self._open = OpenPane(time.time())
+        gc.collect()  # evidence and its cached properties refer to each other, and hold features meanwhile
         self._say(self._status() | {"changed": [alarm.key for alarm in changed]})
 
     def _judge_window(self, ended: float) -> list[Alarm]:
@@ -284,6 +298,12 @@ class Worker:
             "extractor": self._extractor.summary.name,
             "rows": self._judge.rows,
         }
+
+
+def joined(records: Sequence[ImageArray]) -> list[ImageArray]:
+    """Arrays (N, H, W, C) in their order, neighbours of one shape as one."""
+    groups = itertools.groupby(records, key=lambda images: images.shape[1:])
+    return [np.concatenate(list(group)) for _, group in groups]
 
 
 def judge_of_folder(root: Path) -> Judge:

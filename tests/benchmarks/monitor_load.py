@@ -1,7 +1,9 @@
 """What watching costs a service: ``python -m tests.benchmarks.monitor_load --minutes 3``.
 
 200 images a second of 256 × 256 are offered by one thread, more than the worker extracts. At each of them the thread
-calls an empty function and ``observe``, and times both: by the clock and by its own CPU time. Meanwhile the resident
+calls an empty function, ``observe``, and a bare copy of another such image into shared memory of the size of the queue
+(what any hand-over between processes costs on this machine), and times them by the clock and by its own CPU time.
+Meanwhile the resident
 memory of the service and of its worker is read every other second; its growth is the slope of a line through what came
 after the settling time. The last line is JSON.
 """
@@ -9,9 +11,11 @@ after the settling time. The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import time
+from multiprocessing import shared_memory
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +23,33 @@ import numpy as np
 import genmetrics_rt as gm
 
 RATE = 200  # images a second
-SIZE = 256
+QUEUE_BYTES = 32 << 20
 
 
 def nothing(images: np.ndarray) -> int:
     return 0
+
+
+class SharedRing:
+    """Shared memory that images are copied into, round and round."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = shared_memory.SharedMemory(create=True, size=size)
+        self._bytes = np.frombuffer(self._memory.buf, np.uint8, size)
+        self._bytes[:] = 0
+        self._at = 0
+
+    def copy(self, images: np.ndarray) -> int:
+        if self._at + images.nbytes > self._bytes.size:
+            self._at = 0
+        self._bytes[self._at : self._at + images.nbytes].reshape(images.shape)[...] = images
+        self._at += images.nbytes
+        return len(images)
+
+    def close(self) -> None:
+        del self._bytes
+        self._memory.close()
+        self._memory.unlink()
 
 
 def resident(process: int | str) -> float:
@@ -40,25 +66,31 @@ def growth(samples: list[tuple[float, float]], settled: float) -> float:
     return float(60 * np.polyfit(table[:, 0], table[:, 1], 1)[0])
 
 
-def run(minutes: float, settled: float, *, window: int = 1_000) -> dict[str, float]:
+def run(minutes: float, settled: float, *, window: int = 1_000, size: int = 256) -> dict[str, float]:
     """The figures of one run."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
-    images = np.repeat(np.repeat(coarse, SIZE // 16, axis=1), SIZE // 16, axis=2)
+    images = np.repeat(np.repeat(coarse, size // 16, axis=1), size // 16, axis=2)
     seconds = 60 * minutes
     count = int(RATE * seconds)
-    times = {name: np.empty((count, 2), np.float32) for name in ("nothing", "observe")}
+    times = {name: np.empty((count, 2), np.float32) for name in ("nothing", "observe", "copy")}
     memory: dict[str, list[tuple[float, float]]] = {"service": [], "worker": []}
-    with gm.QualityMonitor("digits", window=window, panes=10, max_rows=400) as monitor:
+    with (
+        contextlib.closing(SharedRing(QUEUE_BYTES)) as ring,
+        gm.QualityMonitor("digits", window=window, panes=10, max_rows=400, queue_bytes=QUEUE_BYTES) as monitor,
+    ):
         monitor.wait()
-        calls = (("nothing", nothing), ("observe", monitor.observe))
         start = time.perf_counter()
         for number in range(count):
             time.sleep(max(0.0, start + number / RATE - time.perf_counter()))
-            one = images[number % len(images)][None]
-            for name, call in calls:
+            one, other = images[number % len(images)][None], images[(number + 32) % len(images)][None]
+            for name, call, given in (
+                ("nothing", nothing, one),
+                ("observe", monitor.observe, one),
+                ("copy", ring.copy, other),
+            ):
                 cpu, clock = time.thread_time(), time.perf_counter()
-                call(one)
+                call(given)
                 times[name][number] = time.perf_counter() - clock, time.thread_time() - cpu
             if number % (2 * RATE) == 0:
                 at = time.perf_counter() - start
@@ -69,11 +101,14 @@ def run(minutes: float, settled: float, *, window: int = 1_000) -> dict[str, flo
     late = {name: 1000 * np.quantile(own, 0.99, axis=0) for name, own in times.items()}
     return {
         "images_per_second_offered": count / lasted,
+        "images_per_second_queued": counts["queued"] / lasted,
         "images_per_second_extracted": counts["extracted"] / lasted,
         "p99_ms_nothing": float(late["nothing"][0]),
         "p99_ms_observe": float(late["observe"][0]),
         "p99_ms_added": float(late["observe"][0] - late["nothing"][0]),
         "p99_cpu_ms_added": float(late["observe"][1] - late["nothing"][1]),
+        "p99_ms_of_a_bare_copy": float(late["copy"][0] - late["nothing"][0]),
+        "p99_cpu_ms_of_a_bare_copy": float(late["copy"][1] - late["nothing"][1]),
         "service_mb_per_minute": growth(memory["service"], settled),
         "worker_mb_per_minute": growth(memory["worker"], settled),
         "service_mb": memory["service"][-1][1],
@@ -88,9 +123,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--settled", type=float, help="seconds after which memory counts; a third of the time")
     parser.add_argument("--window", type=int, default=1_000, help="images of a window, in ten panes")
+    parser.add_argument("--size", type=int, default=256, help="height and width of an image, a multiple of 16")
     options = parser.parse_args()
     settled = 20 * options.minutes if options.settled is None else options.settled
-    print(json.dumps(run(options.minutes, settled, window=options.window)))
+    print(json.dumps(run(options.minutes, settled, window=options.window, size=options.size)))
 
 
 if __name__ == "__main__":
