@@ -25,6 +25,7 @@ TOPICS = {
     "inception": "freeze the network behind FID",
     "kernels": "rebuild the frozen metric kernels",
     "minilm": "freeze the sentence encoder behind scores of texts",
+    "precision": "measure what tf32 and fp16 do to the scores of an extractor",
     "perceptual": "freeze the perceptual distances",
     "torchvision_networks": "freeze torchvision's Inception v3 and VGG16",
     "examples": "train and freeze the example generators and classifier",

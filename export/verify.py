@@ -126,8 +126,18 @@ def verify(folder: Path, blueprint: Blueprint | None = None) -> Agreement:
             rows.append(Row("self-test", found.output, "manifest-onnx", found.absolute, found.relative, found.holds))
     agreement = Agreement(blueprint.tolerance, tuple(rows))
     if agreement.holds:
-        write_manifest(folder, {**bundle.manifest.record, "agreement": agreement.record()})
+        write_manifest(folder, with_agreement(bundle.manifest.record, agreement, bundle.manifest.record))
     return agreement
+
+
+def with_agreement(
+    record: Mapping[str, Any], agreement: Agreement, former: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The manifest with this table. What reduced precisions do is kept from a former one of the same graphs."""
+    table = agreement.record()
+    if former and former.get("files") == record["files"] and "precisions" in (former.get("agreement") or {}):
+        table["precisions"] = former["agreement"]["precisions"]
+    return {**record, "agreement": table}
 
 
 def write_manifest(folder: Path, record: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ from export.verify import (
     Disagreement,
     compare,
     torchscript_without_warnings,
+    with_agreement,
     write_manifest,
 )
 from genmetrics_rt.assembly import assemble
@@ -130,12 +131,13 @@ def freeze_weightless(
     record = manifest_of(blueprint, files)
     size = max(entry["offset"] + 4 * _count(entry["shape"]) for entry in tensors.values())
     record["recipe"] = {"file": WEIGHTS_FILE, "bytes": size, **record["recipe"], "tensors": tensors}
+    former = read_manifest(folder / "manifest.json").record if (folder / "manifest.json").exists() else None
     write_manifest(folder, record)
 
     agreement = verify_weightless(blueprint, folder, checkpoints)
     if not agreement.holds:
         raise Disagreement(f"{blueprint.name}: the frozen forms disagree.\n{agreement.summary()}")
-    write_manifest(folder, {**record, "agreement": agreement.record()})
+    write_manifest(folder, with_agreement(record, agreement, former))
     return agreement
 
 
@@ -143,7 +145,7 @@ def verify_weightless(blueprint: Blueprint, folder: Path, checkpoints: Path | Se
     """Fill the bundle from checkpoints as a user would, and run its forms by the runtime's own code."""
     weightless = Bundle(folder, read_manifest(folder / "manifest.json"))
     rows = []
-    with tempfile.TemporaryDirectory() as home, _environment("GENMETRICS_HOME", home):
+    with tempfile.TemporaryDirectory() as home, environment("GENMETRICS_HOME", home):
         bundle = assemble(weightless, checkpoints, unverified=True, name="filled")
         graphs = {
             form: (open_graph(bundle, backend=backend, device="cpu", precision=precision), tolerance)
@@ -210,7 +212,7 @@ def emptied(blueprint: Blueprint) -> bytes:
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
+def environment(name: str, value: str) -> Iterator[None]:
     """An environment variable for a while."""
     before = os.environ.get(name)
     os.environ[name] = value

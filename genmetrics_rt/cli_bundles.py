@@ -32,6 +32,8 @@ def bundles_list() -> None:
 @say_errors
 def bundles_show(name: Annotated[str, typer.Argument(help="Name or folder of a bundle.")]) -> None:
     """The recipes, taps, weights and licence of a bundle."""
+    from genmetrics_rt.explaining.glosses import effect_of_precision
+
     bundle = gm.load_bundle(name)
     manifest = bundle.manifest
     print_result(f"{manifest.name}: {manifest.title}\n{manifest.record.get('licence', '')}")
@@ -54,6 +56,8 @@ def bundles_show(name: Annotated[str, typer.Argument(help="Name or folder of a b
     sizes = {output.name: output.shape[-1] for output in manifest.outputs}
     for role, output in manifest.taps.items():
         print_result(f"tap       {role}: {sizes[output]} values")
+    for row in (manifest.record.get("agreement") or {}).get("precisions", ()):
+        print_result(f"precision {effect_of_precision(row)}")
     for source in manifest.weights.get("sources", ()):
         part = f", part {source['part']}" if "part" in source else ""
         size = f"{source['bytes']:,} bytes" if source.get("bytes") else "size unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import genmetrics_rt as gm
+from export.blueprint import Tolerance
 from export.half import IN_HALF, in_half
+from export.precision import effects, keep
+from export.verify import Agreement, with_agreement
 from genmetrics_rt.bundle import list_bundles
 from genmetrics_rt.cli import app
+from genmetrics_rt.manifest import read_manifest
 from tests import makers
 
 SIDE = makers.SIZE
@@ -179,6 +184,44 @@ def test_the_command(both: Path, sides: tuple[Path, Path], reports: dict[str, gm
 
 
 # What cannot be
+
+
+# What the workshop measured
+
+
+def test_the_effect_of_a_precision_is_kept_in_the_agreement_table(
+    both: Path, sides: tuple[Path, Path], reports: dict[str, gm.Report], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(both, tmp_path / "both"))
+    rows = effects(gm.load_bundle(folder), *map(str, sides), device="cpu", weights="its own")
+    assert [(row["precision"], row["device"], row["images"]) for row in rows] == [("fp16", "CPU", [COUNT, COUNT])]
+    whole, half = (reports[precision].scores["fd"].value for precision in ("fp32", "fp16"))
+    assert rows[0]["scores"]["fd"] == {"fp32": float(f"{whole:.6g}"), "change": float(f"{half - whole:.2g}")}
+    assert 0 < rows[0]["feature_error"] < 2e-2
+
+    other = {**rows[0], "device": "another card"}
+    keep(folder, [other])
+    keep(folder, rows)
+    keep(folder, rows)  # in the place of the former ones
+    manifest = gm.load_bundle(folder).manifest
+    assert manifest.record["agreement"]["precisions"] == [other, *rows]
+    assert manifest.numeric_id(manifest.protocol()) == gm.load_bundle(both).manifest.numeric_id(manifest.protocol())
+    shown = CliRunner().invoke(app, ["bundles", "show", str(folder)]).stdout
+    assert f"precision fp16 on CPU: features by up to {rows[0]['feature_error']:.1e}; fd " in shown
+
+
+def test_a_table_measured_anew_keeps_the_effects_of_the_same_graphs() -> None:
+    table = Agreement(Tolerance(absolute=0.0, relative=0.0), ())
+    record = {"name": "some", "files": {"graph.onnx": {"sha256": "1"}}}
+    former = {**record, "agreement": {"rows": [], "precisions": [{"precision": "tf32"}]}}
+    assert with_agreement(record, table, former)["agreement"]["precisions"] == [{"precision": "tf32"}]
+    changed = {**former, "files": {"graph.onnx": {"sha256": "2"}}}
+    assert "precisions" not in with_agreement(record, table, changed)["agreement"]
+
+
+def test_the_table_of_fids_network_names_what_tf32_and_fp16_do() -> None:
+    rows = read_manifest(list_bundles()["inception-fid"] / "manifest.json").record["agreement"]["precisions"]
+    assert {(row["precision"], row["device"]) for row in rows} >= {("fp16", "CPU"), ("tf32", "NVIDIA H200")}
 
 
 def test_unknown_precision(tiny: Path) -> None:

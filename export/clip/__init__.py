@@ -90,17 +90,17 @@ def main(argv: Sequence[str]) -> int:
     """Freeze the visual towers of CLIP."""
 
     def freeze(name: str, folder: Path) -> Agreement:
-        return _with_nobodys_weights(name, freeze_weightless, folder)
+        return with_weights_of_nobody(name, freeze_weightless, folder)
 
     return freeze_command(argv, "clip", str(main.__doc__), tuple(TOWERS), freeze)
 
 
 def verify(folder: Path) -> Agreement:
     """Fill the weight-free bundle in ``folder`` with weights of nobody and measure that its forms agree."""
-    return _with_nobodys_weights(read_manifest(folder / "manifest.json").name, verify_weightless, folder)
+    return with_weights_of_nobody(read_manifest(folder / "manifest.json").name, verify_weightless, folder)
 
 
-def _with_nobodys_weights(name: str, step: Step, folder: Path) -> Agreement:
+def with_weights_of_nobody(name: str, step: Step, folder: Path) -> Agreement:
     network = network_of_nobody(name)
     return with_checkpoints(step, blueprint(name, network), folder, [published(network)])
 

@@ -70,17 +70,17 @@ def main(argv: Sequence[str]) -> int:
         agreement = freeze(blueprint(network), arguments.output, formats=arguments.format.split(","))
     else:
         step = partial(freeze_weightless, half=True)
-        agreement = _with_synthetic_weights(step, arguments.output or SHIPPED / NAME)
+        agreement = with_weights_of_nobody(NAME, step, arguments.output or SHIPPED / NAME)
     print(agreement.summary())
     return 0
 
 
 def verify(folder: Path) -> Agreement:
     """Fill the weight-free bundle in ``folder`` with synthetic weights and measure that its forms agree."""
-    return _with_synthetic_weights(verify_weightless, folder)
+    return with_weights_of_nobody(NAME, verify_weightless, folder)
 
 
-def _with_synthetic_weights(step: Callable[[Blueprint, Path, Path], Agreement], folder: Path) -> Agreement:
+def with_weights_of_nobody(_: str, step: Callable[[Blueprint, Path, Path], Any], folder: Path) -> Any:
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint = Path(temporary) / "synthetic.pth"
         state = synthetic_checkpoint(seed=0)

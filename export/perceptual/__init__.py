@@ -75,14 +75,14 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"--only takes {', '.join(names)}")
     for name in names if arguments.only is None else (arguments.only,):
         folder = arguments.output / name
-        made = freeze(scattering(), folder) if name == SCATTERING else _with_weights_of_nobody(name, folder)
+        made = freeze(scattering(), folder) if name == SCATTERING else with_weights_of_nobody(name, folder)
         print(f"{name}\n{made.summary()}")
     return 0
 
 
 def verify(folder: Path) -> Agreement:
     """Fill the weight-free bundle in ``folder`` with random weights and measure that its forms agree."""
-    return _with_weights_of_nobody(folder.name, folder, verify_weightless)
+    return with_weights_of_nobody(folder.name, folder, verify_weightless)
 
 
 def scattering(_: Path | None = None) -> Blueprint:
@@ -196,7 +196,7 @@ def vgg_loss(module: vgg.VggLoss) -> Blueprint:
 WEIGHT_FREE = (*(f"lpips-{backbone}" for backbone in BACKBONES), VGG_LOSS)
 
 
-def _with_weights_of_nobody(name: str, folder: Path, step: Step = freeze_weightless) -> Agreement:
+def with_weights_of_nobody(name: str, folder: Path, step: Step = freeze_weightless) -> Agreement:
     """Do ``step`` with random weights, in files of the published layout."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as temporary:

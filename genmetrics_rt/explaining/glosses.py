@@ -5,7 +5,7 @@ Every figure is of the implementations that the protocols reproduce; where none 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genmetrics_rt.explaining.differences import NETWORK_LINES, PIXEL_LINES, Difference
@@ -94,6 +94,16 @@ def value_words(line: str, value: Any) -> str:
     if line in ("graph", "weights", "features", "content") and len(str(value)) > 12:
         return f"{str(value)[:12]}…"
     return setting(value)
+
+
+def effect_of_precision(row: Mapping[str, Any]) -> str:
+    """A row of ``agreement.precisions`` in a manifest: what a reduced precision did to features and scores."""
+    scores = ", ".join(f"{key} {entry['change']:+.1e} of {entry['fp32']:.4g}" for key, entry in row["scores"].items())
+    images = " and ".join(f"{count:,}" for count in row["images"])
+    return (
+        f"{row['precision']} on {row['device']}: features by up to {row['feature_error']:.1e}; {scores} "
+        f"({images} images, weights {row['weights']})"
+    )
 
 
 def meaning(line: str, value: Any) -> str:
