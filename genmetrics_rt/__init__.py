@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.explaining.comparing import ReportTable, compare
     from genmetrics_rt.explaining.explanation import Explanation, explain
     from genmetrics_rt.explaining.protocol_table import protocol_matrix
-    from genmetrics_rt.extraction import FeatureExtractor, Progress
+    from genmetrics_rt.extractor import FeatureExtractor
     from genmetrics_rt.features import Features
     from genmetrics_rt.fetch import fetch_bundle
     from genmetrics_rt.generator_files import Generator
@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from genmetrics_rt.pairwise.comparing import perceptual_distance, perceptual_diversity, perceptual_scale
     from genmetrics_rt.pairwise.report import PairReport
     from genmetrics_rt.perceptual import PerceptualDistance, list_distances, open_distance
+    from genmetrics_rt.progress import Progress
     from genmetrics_rt.public_references import PublicReference, fetch_reference, list_references
     from genmetrics_rt.reference import Reference, write_statistics
     from genmetrics_rt.report import Curve, Finding, Gallery, Report, Score
@@ -138,8 +139,8 @@ _HOMES = {
     "make_reference": "evaluation",
     "Explanation": "explaining.explanation",
     "explain": "explaining.explanation",
-    "FeatureExtractor": "extraction",
-    "Progress": "extraction",
+    "FeatureExtractor": "extractor",
+    "Progress": "progress",
     "Features": "features",
     "fetch_bundle": "fetch",
     "Generator": "generator_files",

@@ -16,12 +16,12 @@ from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.class_labels import Labels, classes_of, label_table
 from genmetrics_rt.errors import FeatureMismatch, InputError, TooFewImages
 from genmetrics_rt.evaluation import common_extractor
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.features import Features
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.paired import SIGNIFICANT, holm
 from genmetrics_rt.preparation import Preparation, PreparedSide, side_length
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import prose, shorten, visible
 from genmetrics_rt.render.numbers import count, counted, plain_number, share

@@ -17,7 +17,7 @@ from genmetrics_rt.diagnosis.rules import diagnose
 from genmetrics_rt.diagnosis.text_traits import TextTraits, text_traits_of
 from genmetrics_rt.diagnosis.traits import Traits, traits_of
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
-from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.galleries import build_galleries
 from genmetrics_rt.generators import GeneratorSource
@@ -28,6 +28,7 @@ from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.meaning import floors_of, with_floors, with_ladder
 from genmetrics_rt.metrics.metric import Comparison
 from genmetrics_rt.preparation import GIVEN, Preparation, PreparedSide, given_features, side_length
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, Finding, LadderScale, Report, Runtime, SideSummary

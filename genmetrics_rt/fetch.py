@@ -20,7 +20,7 @@ from genmetrics_rt.bundle import Bundle, load_bundle, package_hint
 from genmetrics_rt.cache import cache_home
 from genmetrics_rt.download import DownloadProgress, download
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.extraction import Progress, ProgressCallback
+from genmetrics_rt.progress import Progress, ProgressCallback
 
 
 def fetch_bundle(

@@ -16,8 +16,9 @@ from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.calibration.floor import Floor, floors
 from genmetrics_rt.calibration.ladder import Ladder, build_ladder, score_like_rungs
 from genmetrics_rt.errors import TooFewImages
-from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.metrics.metric import Comparison
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.report import ExtractorSummary, LadderScale, PerfectModel, ScaleDamage, ScaleRung, Score, SideSummary
 from genmetrics_rt.sources import ImageSource
 

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.cache import FeatureCache, cache_home
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
-from genmetrics_rt.extraction import FeatureExtractor, ProgressCallback
+from genmetrics_rt.extraction import extract
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.manifest import Protocol as BundleProtocol
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.reference import UNRECORDED, Reference, taken_for
 from genmetrics_rt.report import ExtractorSummary, SideSummary
 from genmetrics_rt.scoring import Space
@@ -254,8 +256,8 @@ class Preparation:
         chosen = None if sampled else _sample_positions(len(source), self.num_images, self.seed)
         positions = None if chosen is None else chosen.tolist()
         collector = FeatureCollector(seed=self.seed)
-        run = extractor.extract(
-            source, collector, positions=positions, cache=self.store, strict=self.strict, stage=stage,
+        run = extract(
+            extractor, source, collector, positions=positions, cache=self.store, strict=self.strict, stage=stage,
             progress=self.progress,
         )  # fmt: skip
         if collector.num_images == 0:

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from genmetrics_rt.cache import cache_home, write_atomically
 from genmetrics_rt.download import download
 from genmetrics_rt.errors import InputError, MissingInput, UnreadableInput
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.fetch import in_bytes
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.reference import Reference, open_statistics
 from genmetrics_rt.statistics_files import read_all
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from genmetrics_rt.arrays import ImageArray
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.sources import RawImage
 
 _NOT_PLAIN = re.compile(r"[^\w.+-]+")

@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from genmetrics_rt import extraction
 from genmetrics_rt.cache import write_atomically
 from genmetrics_rt.errors import InputError
+from genmetrics_rt.progress import Progress as State
+from genmetrics_rt.progress import ProgressCallback
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -47,7 +48,7 @@ def drop_stdout() -> None:
 
 
 @contextlib.contextmanager
-def progress(quiet: bool) -> Iterator[extraction.ProgressCallback | None]:
+def progress(quiet: bool) -> Iterator[ProgressCallback | None]:
     """A bar on standard error with images/s and time left; plain lines where that is no terminal."""
     if quiet:
         yield None
@@ -59,7 +60,7 @@ def progress(quiet: bool) -> Iterator[extraction.ProgressCallback | None]:
     with Progress(*columns, console=messages, transient=True) as bars:
         tasks = {}
 
-        def show(state: extraction.Progress) -> None:
+        def show(state: State) -> None:
             if state.stage not in tasks:
                 tasks[state.stage] = bars.add_task(state.stage, total=state.total, words="")
             bars.update(tasks[state.stage], completed=state.done, words=_words(state))
@@ -67,12 +68,12 @@ def progress(quiet: bool) -> Iterator[extraction.ProgressCallback | None]:
         yield show
 
 
-def _plain_progress(state: extraction.Progress) -> None:
+def _plain_progress(state: State) -> None:
     if state.done == state.total:
         messages.print(f"{state.stage}: {_words(state)}", markup=False)
 
 
-def _words(state: extraction.Progress) -> str:
+def _words(state: State) -> str:
     if state.unit == "bytes":
         words = f"{state.done / 1e6:,.0f} of {state.total / 1e6:,.0f} MB"
     else:

@@ -12,10 +12,10 @@ from genmetrics_rt.errors import InputError
 from genmetrics_rt.evaluation import evaluate, make_reference
 from genmetrics_rt.explaining.comparing import OF_BOTH_SIDES
 from genmetrics_rt.explaining.differences import catalogue_key
-from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.paired import Standing, standing
 from genmetrics_rt.preparation import default_extractor
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.render import words
 from genmetrics_rt.render.names import prose, shorten, visible

@@ -14,7 +14,7 @@ from PIL import Image
 
 import genmetrics_rt as gm
 from genmetrics_rt import frozen
-from genmetrics_rt.extraction import CHUNK
+from genmetrics_rt.extractor import CHUNK
 from genmetrics_rt.generators import GeneratorSource
 from tests import makers, protocols
 
@@ -255,11 +255,11 @@ def test_an_interrupted_run_resumes_from_its_chunks(tiny: Path) -> None:
 
 def _every_step(callback):
     """The meter speaks at most ten times a second; a test that wants every step patches its clock."""
-    import genmetrics_rt.extraction as extraction
+    import genmetrics_rt.progress as meters
 
     clock = iter(range(1_000_000))
     patch = pytest.MonkeyPatch()
-    patch.setattr(extraction.time, "perf_counter", lambda: float(next(clock)))
+    patch.setattr(meters.time, "perf_counter", lambda: float(next(clock)))
 
     def step(state: gm.Progress) -> None:
         try:

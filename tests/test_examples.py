@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from genmetrics_rt.bundle import SHIPPED, load_bundle
-from genmetrics_rt.extraction import FeatureExtractor
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.metrics.prd import prd_curve

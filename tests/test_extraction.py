@@ -20,9 +20,11 @@ import genmetrics_rt as gm
 from genmetrics_rt import decode as decoding
 from genmetrics_rt import extraction
 from genmetrics_rt.cache import FeatureCache
-from genmetrics_rt.extraction import CHUNK, Extraction, FeatureExtractor, Progress
+from genmetrics_rt.extraction import Extraction, extract
+from genmetrics_rt.extractor import CHUNK, FeatureExtractor
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.images import open_images
+from genmetrics_rt.progress import Progress
 from genmetrics_rt.provenance import peak_memory
 from genmetrics_rt.sources import FolderSource, ImageSource, RawImage, Undecodable
 from genmetrics_rt.threads import available_threads
@@ -31,7 +33,7 @@ from tests import makers
 
 def run(extractor: FeatureExtractor, source: ImageSource, cache: FeatureCache) -> tuple[Features | None, Extraction]:
     collector = FeatureCollector()
-    done = extractor.extract(source, collector, cache=cache)
+    done = extract(extractor, source, collector, cache=cache)
     return (collector.result() if collector.num_images else None), done
 
 
@@ -260,7 +262,7 @@ def test_images_that_are_skipped_were_not_computed(
     folder = makers.image_folder(tmp_path / "images", 5)
     (folder / "0002.png").write_bytes(b"damaged")
     seen: list[Progress] = []
-    done = extractor.extract(open_images(folder), FeatureCollector(), progress=seen.append)
+    done = extract(extractor, open_images(folder), FeatureCollector(), progress=seen.append)
     assert done.computed == 4 and (seen[-1].done, seen[-1].total) == (5, 5)
 
 

@@ -116,13 +116,13 @@ def test_the_runtime_never_mentions_the_workshop() -> None:
 
 
 FLOORS = {
-    1: {"errors", "arrays", "report", "version", "threads", "provenance", "protobuf", "textbook"},
+    1: {"errors", "arrays", "report", "version", "threads", "provenance", "protobuf", "textbook", "progress"},
     2: {"manifest", "bundle", "cache", "download", "onnx_file", "onnx_signature", "images", "archives",
         "decode", "sources", "resize", "statistics", "features", "kernels", "frozen_kernels", "frozen",
         "manifold", "distances", "clustering", "selftest", "staging", "checkpoints", "layouts", "assembly",
         "statistics_files", "uncertainty", "deletions", "tables", "event_files", "texts", "wordpiece", "wording",
         "datasets"},
-    3: {"metrics", "generators", "generator_files", "bare_generators", "reference", "extraction", "sides",
+    3: {"metrics", "generators", "generator_files", "bare_generators", "reference", "extractor", "extraction", "sides",
         "scoring", "galleries", "render", "perceptual", "likelihood", "doctor", "fetch", "public_references",
         "serving_layouts", "paired", "training_run", "training_log", "training_log_files", "class_labels"},
     4: {"preparation", "evaluation", "explaining", "tracking", "by_class", "copying", "pairwise", "calibration",

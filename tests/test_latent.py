@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import genmetrics_rt as gm
-from genmetrics_rt.extraction import FeatureExtractor
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.generator_files import Factor
 from genmetrics_rt.generators import OpenGenerator
 from genmetrics_rt.latent.disentanglement import Disentanglement, disentanglement, factors_over

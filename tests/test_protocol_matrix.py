@@ -15,7 +15,7 @@ import genmetrics_rt as gm
 from genmetrics_rt.cli import app
 from genmetrics_rt.explaining.protocol_table import DEFAULT_METRICS
 from genmetrics_rt.explaining.protocol_table_text import render_matrix
-from genmetrics_rt.extraction import FeatureExtractor
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.render.names import display_width
 from tests import makers, protocols
 

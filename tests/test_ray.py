@@ -65,10 +65,14 @@ class TestWithRay:
         from genmetrics_rt.scale.ray_engine import evaluate_with_ray
 
         generated, reference = sides
-        report = evaluate_with_ray(generated, reference, workers=2, extractor=tiny, cache=False)
+        told: list[gm.Progress] = []
+        report = evaluate_with_ray(generated, reference, workers=2, extractor=tiny, cache=False, progress=told.append)
         same_report(report, gm.evaluate(generated, reference, extractor=tiny))
         assert [entry.name for entry in report.generated.skipped] == ["broken.png"]
         assert report.generated.notes == ("Computed by 2 Ray workers in 5 leaves.",)
+        for stage, count in (("reference", 600), ("generated", 601)):
+            done = [state.done for state in told if state.stage == stage]
+            assert done == sorted(done) and done[-1] == count
 
     def test_the_same_bits_as_merged_parts(
         self, cluster: object, sides: tuple[Path, Path], tiny_classes: Path, tmp_path: Path

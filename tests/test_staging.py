@@ -19,12 +19,14 @@ import onnxruntime
 import pytest
 
 import genmetrics_rt as gm
-from genmetrics_rt import extraction, frozen, staging
+from genmetrics_rt import frozen, staging
 from genmetrics_rt.cache import FeatureCache
-from genmetrics_rt.extraction import CHUNK, FeatureExtractor, Progress
+from genmetrics_rt.extraction import extract
+from genmetrics_rt.extractor import CHUNK, FeatureExtractor
 from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import GraphOnSeveral, import_onnxruntime, open_graph
 from genmetrics_rt.images import open_images
+from genmetrics_rt.progress import Progress
 from genmetrics_rt.staging import AT_ONCE, CudaDevice, StagedRuns
 from tests import makers
 from tests.test_frozen import FakeRuntime
@@ -284,7 +286,7 @@ def extracted(
     extractor: FeatureExtractor, source: Any, cache: FeatureCache | None = None, **options: Any
 ) -> tuple[np.ndarray, Any]:
     collector = FeatureCollector()
-    done = extractor.extract(source, collector, cache=cache, **options)
+    done = extract(extractor, source, collector, cache=cache, **options)
     return collector.result().values, done
 
 
@@ -377,7 +379,7 @@ def test_several_devices_share_the_calls_and_keep_the_order(
     assert (several.device, several.calls_at_once, several.backend) == ("cuda:0,cuda:1", 2, "onnx")
     pictures = makers.pictures(6 * CHUNK + 5, size=SIDE)
     expected, _ = extracted(FeatureExtractor(tiny, device="cpu", threads=2), open_images(pictures))
-    monkeypatch.setattr(extraction, "open_graph", lambda *given, **options: several)
+    monkeypatch.setattr("genmetrics_rt.extractor.open_graph", lambda *given, **options: several)
     extractor = FeatureExtractor(tiny, device="cuda:0,cuda:1", threads=2)
     assert extractor.batch_size == CHUNK and extractor.device == "cuda:0,cuda:1"
     found, _ = extracted(extractor, open_images(pictures))

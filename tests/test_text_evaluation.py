@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import genmetrics_rt as gm
-from genmetrics_rt.extraction import CHUNK
+from genmetrics_rt.extractor import CHUNK
 from genmetrics_rt.wording import of_texts
 from tests.text_makers import make_text_extractor, sentences
 

@@ -83,7 +83,7 @@ def measure_bounds(bundles: Path, reference: Path, name: str) -> tuple[Bound, ..
 
 def obedience(bundles: Path, name: str) -> float:
     """Share of the class-conditional VAE's samples, as many of each class, that the classifier gives that class."""
-    from genmetrics_rt.extraction import FeatureExtractor
+    from genmetrics_rt.extractor import FeatureExtractor
 
     bundle = load_bundle(bundles / f"{name}-cvae")
     inputs = _inputs(bundle, 1000, np.random.default_rng(0))

@@ -206,7 +206,7 @@ def _feature_spaces(data: ExampleData, judges: Judges | None) -> dict[str, Extra
     if judges:
         spaces[f"{data.name}-classifier"] = lambda images: classify(judges.shipped, images)[0].numpy()
     if (SHIPPED / "scattering" / "manifest.json").is_file():
-        from genmetrics_rt.extraction import FeatureExtractor
+        from genmetrics_rt.extractor import FeatureExtractor
 
         extractor = FeatureExtractor("scattering", device="cpu", threads=1)
         spaces["scattering"] = lambda images: extractor(images)[0]

@@ -25,9 +25,11 @@ from genmetrics_rt.calibration.placing import Band, Place, place_on, sentence
 from genmetrics_rt.decode import rules_in_force
 from genmetrics_rt.distances import IntArray
 from genmetrics_rt.errors import EmptySide, InputError, TooFewImages, UnknownMetric, UnreadableInput
-from genmetrics_rt.extraction import FeatureExtractor, Progress, ProgressCallback
+from genmetrics_rt.extraction import extract
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.metrics.metric import Comparison
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.report import ExtractorSummary, Score, json_text
 from genmetrics_rt.scoring import Space, choose_metrics, score
 from genmetrics_rt.sources import ImageSource
@@ -294,7 +296,7 @@ def _features_of_damaged(
     )  # fmt: skip
     collector = FeatureCollector(seed=seed)
     # Not into the cache: the ladder is, and the features of all rungs take more room than those of the reference.
-    network.extract(damaged, collector, positions=reference.index[rows].tolist(), progress=meter.next(len(rows)))
+    extract(network, damaged, collector, positions=reference.index[rows].tolist(), progress=meter.next(len(rows)))
     if collector.num_images == 0:
         raise EmptySide(f"{source.name}: none of its images can be read any more. Is the folder still there?")
     return collector.result()

@@ -24,11 +24,12 @@ from genmetrics_rt.copying.tail import CopiedShare, TailTest, copied_share, tail
 from genmetrics_rt.copying.verdict import findings
 from genmetrics_rt.distances import IntArray, PointSet
 from genmetrics_rt.errors import EmptySide, FeatureMismatch, InputError
-from genmetrics_rt.extraction import ProgressCallback
+from genmetrics_rt.extraction import extract
 from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import Preparation, PreparedSide, given_features, side_length
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import Runtime, SideSummary
@@ -248,7 +249,8 @@ def _all_rows(side: Side, stage: str, preparation: Preparation) -> PreparedSide:
 def _extracted(source: ImageSource, stage: str, preparation: Preparation, rows: Any = None) -> PreparedSide:
     extractor = preparation.open_extractor()
     collector = FeatureCollector(seed=preparation.seed, max_kept=len(source))
-    run = extractor.extract(
+    run = extract(
+        extractor,
         source,
         collector,
         positions=rows,

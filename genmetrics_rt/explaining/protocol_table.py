@@ -11,10 +11,10 @@ from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.errors import InputError, TooFewImages, UnknownMetric
 from genmetrics_rt.explaining.differences import catalogue_key
 from genmetrics_rt.explaining.recomputing import FeaturePair, features_of, open_images_of
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import DEFAULT_EXTRACTOR
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.report import Report, Score
 from genmetrics_rt.scoring import Space, report_fingerprint, settings_for
 from genmetrics_rt.sides import Side

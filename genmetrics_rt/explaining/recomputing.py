@@ -9,9 +9,9 @@ from typing import Any
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.evaluation import evaluate
-from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import Preparation, PreparedSide, side_length
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import Report
 from genmetrics_rt.sides import FeatureRows, Side, open_side

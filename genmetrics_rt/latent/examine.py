@@ -11,7 +11,7 @@ import numpy as np
 
 from genmetrics_rt.bundle import Bundle, load_bundle
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.extraction import FeatureExtractor, Progress, ProgressCallback
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource, OpenGenerator
@@ -35,6 +35,7 @@ from genmetrics_rt.latent.smoothness import measure_smoothness, smoothness_findi
 from genmetrics_rt.latent.space import LatentSpace
 from genmetrics_rt.perceptual import PerceptualDistance, find_distance, open_distance
 from genmetrics_rt.preparation import default_extractor
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.report import Finding, Runtime
 from genmetrics_rt.version import __version__

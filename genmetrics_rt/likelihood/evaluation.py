@@ -13,7 +13,6 @@ import numpy as np
 from genmetrics_rt.arrays import FloatArray
 from genmetrics_rt.bundle import Bundle, list_bundles
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.likelihood.files import Likelihoods, LogLikelihoods, read_log_likelihoods
@@ -23,6 +22,7 @@ from genmetrics_rt.likelihood.reporting import made_report
 from genmetrics_rt.likelihood.sides import MAX_OF_SAMPLES, as_images, images_of, known_split, sample_of
 from genmetrics_rt.metrics.importance import importance_bounds
 from genmetrics_rt.metrics.likelihood import LEVELS, estimate_likelihood, likelihood_gap, offset_bits
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.sides import open_side
 from genmetrics_rt.sources import ImageSource
 from genmetrics_rt.texts import TextSource

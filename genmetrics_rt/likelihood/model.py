@@ -23,11 +23,11 @@ from genmetrics_rt.arrays import FloatArray, ImageArray
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.decode import decode
 from genmetrics_rt.errors import DamagedBundle, EmptySide, GenmetricsError, InputError, UnreadableInput
-from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.manifest import SCHEMA, Manifest, TensorSpec
 from genmetrics_rt.metrics.importance import ImportanceBounds, collect_bounds, image_bounds, require_sizes
 from genmetrics_rt.onnx_signature import read_signature
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.report import SkippedImage
 from genmetrics_rt.sources import ImageSource, Undecodable
 

@@ -243,7 +243,7 @@ class ImageQueue:
             words, entries = self._mapped.words, self._mapped.entries
             ticket, tail, reserved = words[Word.HEAD], words[Word.TAIL], words[Word.RESERVED]
             place = reserved % self.size
-            # Back to the front as soon as may be: memory that was written just now is quicker than the rest of the ring.
+            # Back to the front as soon as may be: memory that was written just now is quicker than the rest.
             idle = tail == ticket and not self._copying
             ample = place >= 2 * self.max_images * size // shape[0]
             again = place > 0 and (idle or ample or place + size > self.size)

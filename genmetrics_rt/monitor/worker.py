@@ -25,7 +25,7 @@ import numpy as np
 from genmetrics_rt.arrays import FeatureArray, FloatArray, ImageArray
 from genmetrics_rt.diagnosis.traits import traits_of
 from genmetrics_rt.errors import GenmetricsError, InputError
-from genmetrics_rt.extraction import FeatureExtractor
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.monitor.alarms import Alarm, Alarms
 from genmetrics_rt.monitor.judging import Judge, Sizes, traits_per_pane, traits_table
 from genmetrics_rt.monitor.panes import TRAITS, OpenPane, Pane, StateFolder, merge

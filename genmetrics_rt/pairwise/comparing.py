@@ -10,7 +10,6 @@ import numpy as np
 from genmetrics_rt.arrays import as_image_batch
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import InputError, TooFewImages
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.fetch import fetch_bundle
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
@@ -19,6 +18,7 @@ from genmetrics_rt.pairwise.measuring import Run
 from genmetrics_rt.pairwise.report import BETWEEN, WITHIN, PairReport, Rung
 from genmetrics_rt.pairwise.scale import scale_of
 from genmetrics_rt.perceptual import DEFAULT, PerceptualDistance, find_distance
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.sides import open_side
 from genmetrics_rt.sources import ImageSource
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from genmetrics_rt.arrays import FloatArray, ImageArray
 from genmetrics_rt.decode import decode
 from genmetrics_rt.errors import EmptySide, InputError, UnreadableInput
-from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.pairwise.matching import Matching
 from genmetrics_rt.pairwise.report import (
     BETWEEN,
@@ -28,6 +27,7 @@ from genmetrics_rt.pairwise.report import (
 )
 from genmetrics_rt.pairwise.scale import scale_of
 from genmetrics_rt.perceptual import PerceptualDistance
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.render.heat import heat_map
 from genmetrics_rt.report import Runtime, SkippedImage

@@ -25,9 +25,11 @@ from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.datasets import JoinedSource
 from genmetrics_rt.decode import rules_in_force
 from genmetrics_rt.errors import EmptySide, TooFewImages
-from genmetrics_rt.extraction import CHUNK, FeatureExtractor, ProgressCallback
+from genmetrics_rt.extraction import extract
+from genmetrics_rt.extractor import CHUNK, FeatureExtractor
 from genmetrics_rt.features import MAX_KEPT, Features, row_priorities
 from genmetrics_rt.generators import GeneratorSource
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import ExtractorSummary, SideSummary, SkippedImage
 from genmetrics_rt.sources import ImageSource, RowNames
@@ -239,8 +241,15 @@ def run_leaf(
 ) -> tuple[Leaf, int]:
     """Compute one leaf; also how many of its images went through the network now. Raises as `extract` does."""
     collector = LeafCollector(job.highest_kept, job.seed)
-    run = extractor.extract(
-        source, collector, positions=job.positions(number), cache=cache, strict=strict, stage=stage, progress=progress
+    run = extract(
+        extractor,
+        source,
+        collector,
+        positions=job.positions(number),
+        cache=cache,
+        strict=strict,
+        stage=stage,
+        progress=progress,
     )
     return collector.result(number, run.content_hash, run.skipped, extractor.summary.dimension), run.computed
 

@@ -13,6 +13,8 @@ import contextlib
 import logging
 import os
 import pickle
+import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,15 +22,17 @@ from typing import Any
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import FeatureMismatch, GenmetricsError, InputError, MissingPackage
 from genmetrics_rt.evaluation import evaluate
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import MAX_DEFAULT_SAMPLES, Preparation
+from genmetrics_rt.progress import Meter, ProgressCallback
 from genmetrics_rt.reference import Reference
 from genmetrics_rt.report import Report, SkippedImage
 from genmetrics_rt.scale.leaves import Job, Leaf, MomentTree, Rows, reference_of, run_leaf
 from genmetrics_rt.scale.sharding import open_source
 from genmetrics_rt.sides import FeatureRows, open_side
+
+_TOLD_EVERY = 0.5  # seconds
 
 
 def evaluate_with_ray(
@@ -112,6 +116,8 @@ def evaluate_with_ray(
                     seed=seed,
                     # As in `evaluate`: a generator never meets its own samples on the reference side.
                     sample_seed=seed + (what == "reference"),
+                    stage=what,
+                    progress=progress,
                     **options,
                 )
             )
@@ -134,6 +140,8 @@ def reference_with_ray(
     leaf_size: int | None = None,
     device: str = "auto",
     threads: int = 1,
+    stage: str = "reference",
+    progress: ProgressCallback | None = None,
     **options: Any,
 ) -> Reference:
     """One side as a `Reference`. Options as `make_reference`; see `evaluate_with_ray`."""
@@ -146,8 +154,9 @@ def reference_with_ray(
     mine = given.open()
     job, source = mine.job, mine.source
     on_gpu = mine.network.device != "cpu"
-    with _connected(ray):
-        joined, workers = _computed_by_ray(ray, given, job, workers, threads, on_gpu=on_gpu)
+    meter = Meter(stage, job.num_entries, progress, unit=f"{mine.network.modality}s")
+    with _connected(ray), _watched(ray, meter, progress) as board:
+        joined, workers = _computed_by_ray(ray, given, job, workers, threads, on_gpu=on_gpu, board=board)
     if joined.error is not None:
         raise joined.error
     if sorted(joined.content) != list(range(job.num_leaves)):
@@ -168,7 +177,7 @@ def reference_with_ray(
 
 
 def _computed_by_ray(
-    ray: Any, given: _Given, job: Job, workers: int | None, threads: int, *, on_gpu: bool
+    ray: Any, given: _Given, job: Job, workers: int | None, threads: int, *, on_gpu: bool, board: Any
 ) -> tuple[_Joined, int]:
     """All leaves of a side joined, and how many workers there were."""
     room = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)) // (1 if on_gpu else threads)
@@ -181,7 +190,7 @@ def _computed_by_ray(
         (joined_bytes,) = (
             numbers.map_batches(
                 _LeafWorker,
-                fn_constructor_kwargs={"given": given, "job": job},
+                fn_constructor_kwargs={"given": given, "job": job, "board": board},
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=workers),
                 num_cpus=threads,
@@ -231,8 +240,8 @@ class _Given:
 class _LeafWorker:
     """An actor of the pool: opens side and network once, then runs the leaves that it is handed."""
 
-    def __init__(self, given: _Given, job: Job) -> None:
-        self._given, self._job = given, job
+    def __init__(self, given: _Given, job: Job, board: Any) -> None:
+        self._given, self._job, self._board = given, job, board
         self._opened: _Opened | None = None
         self._error: GenmetricsError | None = None
 
@@ -259,11 +268,68 @@ class _LeafWorker:
                     "same versions everywhere."
                 )
         opened = self._opened
-        leaf, _ = run_leaf(
+        leaf, computed = run_leaf(
             self._job, number, opened.source, opened.network, cache=opened.preparation.store,
             strict=opened.preparation.strict,
         )  # fmt: skip
+        if self._board is not None:
+            self._board.tell.remote(number, computed, len(self._job.positions(number)))
         return leaf
+
+
+class _Board:
+    """An actor where workers write which leaves are done; a leaf that was computed again stands there once."""
+
+    def __init__(self) -> None:
+        self._leaves: dict[int, tuple[int, int]] = {}
+
+    def tell(self, number: int, computed: int, images: int) -> None:
+        self._leaves.setdefault(number, (computed, images))
+
+    def done(self) -> tuple[int, int]:
+        """Images that went through the network, and images in all."""
+        return sum(computed for computed, _ in self._leaves.values()), sum(
+            images for _, images in self._leaves.values()
+        )
+
+
+@contextlib.contextmanager
+def _watched(ray: Any, meter: Meter, progress: ProgressCallback | None) -> Iterator[Any]:
+    """The board, whose state goes on to the callback twice a second; None where nobody wants to know.
+
+    The callback runs in a thread of its own. What it raises ends the telling at once, and the job when it is done.
+    """
+    if progress is None:
+        yield None
+        return
+    board = ray.remote(num_cpus=0)(_Board).remote()
+    over, raised = threading.Event(), queue.SimpleQueue[BaseException]()
+
+    def tell() -> None:
+        told = (0, 0)
+        try:
+            while True:
+                last = over.wait(_TOLD_EVERY)
+                computed, images = ray.get(board.done.remote())
+                if images > told[1]:
+                    new = computed - told[0]
+                    meter.advance(computed=new, cached=images - told[1] - new)
+                told = (computed, images)
+                if last:
+                    return
+        except BaseException as error:
+            raised.put(error)
+
+    teller = threading.Thread(target=tell, name="genmetrics-progress", daemon=True)
+    teller.start()
+    try:
+        yield board
+    finally:
+        over.set()
+        teller.join()
+        ray.kill(board)
+    if not raised.empty():
+        raise raised.get()
 
 
 @dataclass

@@ -11,12 +11,12 @@ from typing import Any
 
 from genmetrics_rt.bundle import Bundle
 from genmetrics_rt.errors import FeatureMismatch, InputError, MissingInput
-from genmetrics_rt.extraction import Progress, ProgressCallback
 from genmetrics_rt.features import MAX_KEPT
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
 from genmetrics_rt.manifest import Protocol
 from genmetrics_rt.preparation import Preparation
+from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.reference import Reference, require_npz
 from genmetrics_rt.report import SkippedImage
 from genmetrics_rt.scale.leaves import Job, MomentTree, Rows, reference_of, run_leaf

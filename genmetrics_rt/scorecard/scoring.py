@@ -12,7 +12,6 @@ from typing import Any
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import InputError
 from genmetrics_rt.evaluation import evaluate, make_reference
-from genmetrics_rt.extraction import ProgressCallback
 from genmetrics_rt.galleries import thumbnail
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
@@ -20,6 +19,7 @@ from genmetrics_rt.latent.examine import examine_latent_space
 from genmetrics_rt.latent.report import LatentReport
 from genmetrics_rt.likelihood.evaluation import likelihood_of_images
 from genmetrics_rt.manifest import Protocol
+from genmetrics_rt.progress import ProgressCallback
 from genmetrics_rt.provenance import library_versions, peak_memory
 from genmetrics_rt.render import words
 from genmetrics_rt.report import Report, Runtime, Thumbnail

@@ -26,6 +26,7 @@ import torch
 
 import genmetrics_rt as gm
 from genmetrics_rt.assembly import assemble
+from genmetrics_rt.extraction import extract
 from genmetrics_rt.features import FeatureCollector
 from genmetrics_rt.frozen import import_onnxruntime, silence_onnxruntime
 from genmetrics_rt.images import open_images
@@ -227,7 +228,7 @@ def _jobs(bundle: gm.Bundle, checkpoint: Path, root: Path, count: int) -> None:
 
 
 def _rate_of_files(network: gm.FeatureExtractor, folder: Path) -> float:
-    done = network.extract(open_images(folder), FeatureCollector())
+    done = extract(network, open_images(folder), FeatureCollector())
     return done.computed / done.seconds
 
 
