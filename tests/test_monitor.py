@@ -205,6 +205,48 @@ def test_several_threads_lose_no_image_and_tear_none(pair: Any) -> None:
         assert sum(map(len, read)) + reader[Word.OVERWRITTEN] == sum(taken)
 
 
+def test_images_that_nobody_changes_are_copied_by_a_thread_of_the_queue(pair: Any) -> None:
+    """The same records and the same counts, by 16 threads at once; here the reader sets the pace."""
+    writer, reader = pair(size=1 << 18, when_full="drop_newest")
+    known = [images(3, value, size=24) for value in range(16)]
+
+    def serve(value: int) -> None:
+        for _ in range(200):
+            writer.put(known[value], copy=False)
+
+    threads = [threading.Thread(target=serve, args=(value,)) for value in range(16)]
+    for thread in threads:
+        thread.start()
+    read = []
+    while writer.waiting or any(thread.is_alive() for thread in threads):
+        read += drain(reader)
+    assert all((batch == batch.flat[0]).all() for batch in read)
+    seen, dropped = writer.counts()
+    assert seen == 16 * 200 * 3 == sum(map(len, read)) + sum(dropped.values())
+    assert set(dropped) <= {"queue_full", "busy"}
+
+
+def test_calls_that_wait_for_the_copying_thread_are_bounded(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, reader = pair()
+    started, free = threading.Event(), threading.Event()
+    copy_in = writer._copy_in
+
+    def slowly(chosen: Any) -> int:
+        started.set()
+        free.wait(30)
+        return copy_in(chosen)
+
+    monkeypatch.setattr(writer, "_copy_in", slowly)
+    assert writer.put(images(1, 0), copy=False) == 1 and started.wait(30)
+    taken = [writer.put(images(1, value), copy=False) for value in range(1, 100)]
+    assert taken == [1] * 63 + [0] * 36 and writer.waiting == 64
+    free.set()
+    while writer.waiting > 64 or len(writer._handed):
+        time.sleep(0.001)
+    assert [int(batch.flat[0]) for batch in drain(reader)] == list(range(64))  # in their order
+    assert writer.counts() == (100, {"queue_full": 36})
+
+
 def test_settings_that_cannot_work_are_refused(tiny: Path, tmp_path: Path) -> None:
     reference = makers.pictures(240)
     for options, word in (
@@ -578,7 +620,9 @@ def test_hostile_calls_do_not_reach_the_request(tiny: Path) -> None:
         def serve() -> None:
             for value in (*HOSTILE, *HOSTILE):
                 monitor.observe(value)
+                monitor.observe(value, copy=False)
                 monitor.observe(images(2, 9, size=12))
+                monitor.observe(images(1, 9, size=12), copy=False)
 
         threads = [threading.Thread(target=serve) for _ in range(32)]
         for thread in threads:

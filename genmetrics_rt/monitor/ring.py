@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import random
 import threading
 import time
 from collections import Counter, deque
 from enum import IntEnum
 from multiprocessing import resource_tracker, shared_memory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ BYTES_PER_CALL = 4 << 20  # copied in one call at most: about half a millisecond
 _ENTRIES = 4096
 _FIELDS = 8  # of an entry, the last one spare
 _LONGEST_WAIT = 0.0005  # seconds for the lock, which others hold for microseconds
+_HANDED = 64  # calls whose images wait for the thread that copies them
 _FULL_FROM = 0.5  # of the queue: fuller, the policy "sample" takes fewer and fewer
 
 
@@ -77,6 +79,16 @@ class _Mapped:
         del self.pixels
         with contextlib.suppress(BufferError):  # a thread that still copies keeps the memory until it is done
             self.memory.close()
+
+
+class _Chosen(NamedTuple):
+    """Of the images of one call, those that go into the queue."""
+
+    batch: ImageArray
+    rows: NDArray[np.intp] | None  # of the batch; None for all
+    shape: tuple[int, ...]  # of what is copied
+    num_bytes: int
+    num_arrived: int
 
 
 class ImageQueue:
@@ -128,34 +140,54 @@ class ImageQueue:
         self._closed = False
         self._observed = 0
         self._dropped: Counter[str] = Counter()
+        self._handed: deque[_Chosen] = deque()  # to be copied by the feeder, who is told so, or that it is over
+        self._told: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._feeder: threading.Thread | None = None
         self._late: deque[tuple[int, str]] = deque()  # counted by threads that did not get the lock
 
-    def put(self, images: Any) -> int:
-        """Copy uint8 images (N, H, W, 3), (N, H, W) or (H, W, 3) into the queue; how many were taken."""
+    def put(self, images: Any, *, copy: bool = True) -> int:
+        """Copy uint8 images (N, H, W, 3), (N, H, W) or (H, W, 3) into the queue; how many were taken.
+
+        With ``copy=False`` a thread of the queue copies them a little later: they must not change meanwhile.
+        """
+        chosen = self._choose(images)
+        if chosen is None:
+            return 0
+        if copy:
+            return self._copy_in(chosen)
+        if len(self._handed) >= _HANDED:
+            self._count(chosen.num_arrived, "queue_full")
+            return 0
+        if self._feeder is None:
+            self._start_feeder()
+        self._handed.append(chosen)
+        self._told.put(True)
+        return chosen.shape[0]
+
+    def _choose(self, images: Any) -> _Chosen | None:
+        """Which of them: the share that was asked for, and no more bytes than a request can spare. None for none."""
         batch = _as_batch(images)
         if batch is None:
             self._count(1, "invalid")
-            return 0
+            return None
         count = len(batch)
         if count == 0:
-            return 0
+            return None
         if self._closed:
             self._count(count, "closed")
-            return 0
-
-        # Which of them: the share that was asked for, and no more bytes than a request can spare.
+            return None
         rows: NDArray[np.intp] | None = None
         per_image = batch[0].nbytes
         most = min(BYTES_PER_CALL, self.size) // per_image if per_image else 0
         if most == 0:
             self._count(count, "too_large")
-            return 0
+            return None
         most = min(most, self.max_images)
         share = self._sampling * (self._room() if self._spreads else 1.0)
         if share < 1 and count == 1:  # what most services do; an array of one costs ten times as much
             if self._draw() >= share:
                 self._count(1, "sampled_out")
-                return 0
+                return None
         elif share < 1:
             rows = np.flatnonzero(self._rng.random(count) < share)
         if (count if rows is None else len(rows)) > most:
@@ -164,25 +196,42 @@ class ImageQueue:
         taken = count if rows is None else len(rows)
         if taken == 0:
             self._count(count, "sampled_out")
-            return 0
+            return None
+        return _Chosen(batch, rows, (taken, *batch.shape[1:]), per_image * taken, count)
 
-        shape = (taken, *batch.shape[1:])
-        reserved = self._reserve(shape, per_image * taken, count)
+    def _copy_in(self, chosen: _Chosen) -> int:
+        """Into the ring; how many, which is none where there is no room."""
+        reserved = self._reserve(chosen.shape, chosen.num_bytes, chosen.num_arrived)
         if reserved is None:
             return 0
         ticket, start = reserved
         copied = False
         try:
             place = start % self.size
-            into = self._mapped.pixels[place : place + per_image * taken].reshape(shape)
-            if rows is None:
-                into[...] = batch
+            into = self._mapped.pixels[place : place + chosen.num_bytes].reshape(chosen.shape)
+            if chosen.rows is None:
+                into[...] = chosen.batch
             else:
-                np.take(batch, rows, axis=0, out=into, mode="clip")  # the other modes copy twice
+                np.take(chosen.batch, chosen.rows, axis=0, out=into, mode="clip")  # the other modes copy twice
             copied = True
         finally:
             self._publish(ticket, copied)
-        return taken
+        return chosen.shape[0]
+
+    def _start_feeder(self) -> None:
+        with self._lock:
+            if self._feeder is None and not self._closed:
+                self._feeder = threading.Thread(target=self._feed, name="genmetrics-monitor-feeder", daemon=True)
+                self._feeder.start()
+
+    def _feed(self) -> None:
+        """Copy what is handed over, until the end."""
+        while self._told.get():
+            try:
+                self._copy_in(self._handed[0])
+            except Exception:  # memory that its owner took back, for instance
+                self._count(self._handed[0].num_arrived, "invalid")
+            self._handed.popleft()  # only now: what is under way still waits
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Images that arrived, and those that were not taken by reason."""
@@ -202,8 +251,8 @@ class ImageQueue:
 
     @property
     def waiting(self) -> int:
-        """Images that are queued now."""
-        return max(0, self.word(Word.IMAGES) - self.word(Word.TAKEN))
+        """Images that are queued now; a call whose images are not copied yet counts as one."""
+        return max(0, self.word(Word.IMAGES) - self.word(Word.TAKEN)) + len(self._handed)
 
     def close(self) -> None:
         """Give the memory back. Later calls of ``put`` count as dropped."""
@@ -211,6 +260,9 @@ class ImageQueue:
             if self._closed:
                 return
             self._closed = True
+        if self._feeder is not None:
+            self._told.put(False)
+            self._feeder.join(1)
         for _ in range(100):
             if not self._copying:
                 break
