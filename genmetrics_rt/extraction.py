@@ -45,6 +45,7 @@ class Extraction:
     skipped: tuple[SkippedImage, ...]
     computed: int  # images that went through the network, the others came from the cache
     seconds: float
+    transient: int = 0  # of the skipped ones, those that could not be read just now and may be there the next time
 
 
 def extract(
@@ -72,17 +73,19 @@ def extract(
     meter = Meter(stage, len(positions), progress, unit=f"{extractor.modality}s")
     content = hashlib.sha256()
     skipped: list[SkippedImage] = []
+    transient = 0
     _refuse_skipped(strict, source, source.skipped)
     with _Pass(extractor, source, cache, meter) as run:
         for chunk, block in run.blocks(positions):
             if chunk.stored is not None:
                 meter.advance(cached=len(chunk.positions))
-            elif not chunk.transient:
+            elif chunk.transient == 0:
                 # Under the digests of what was decoded, which those of the look-up are not if a file changed since.
                 cache.put(run.key(chunk.digests), block.arrays())
             not_used = chunk.named(block.skipped, source)
             _refuse_skipped(strict, source, not_used)
             skipped.extend(not_used)
+            transient += chunk.transient
             content.update("".join(chunk.digests).encode())
             kept = np.asarray(chunk.positions, dtype=np.int64)[block.used]
             collector.update(block.values, block.logits, kept, spatial=block.spatial, what=source.name)
@@ -91,6 +94,7 @@ def extract(
         skipped=tuple(skipped),
         computed=meter.computed,
         seconds=meter.seconds(),
+        transient=transient,
     )
 
 
@@ -215,7 +219,7 @@ class _Pass:
             chunk.digests[row] = image.digest
             if image.tensor is None:
                 skipped.append((row, image.reason))
-                chunk.transient |= image.transient
+                chunk.transient += image.transient
                 meter.advance(skipped=1)
                 continue
             used[row] = True
@@ -263,7 +267,7 @@ class _Chunk:
     digests: list[str]
     stored: _Block | None
     jobs: list[Future[_Prepared]]
-    transient: bool = False  # an image is missing that may be there the next time: nothing to store
+    transient: int = 0  # images that are missing and may be there the next time: then there is nothing to store
 
     def named(self, skipped: Sequence[tuple[int, str]], source: ImageSource | TextSource) -> list[SkippedImage]:
         """The images of this chunk that were not used, by the names that they have today."""

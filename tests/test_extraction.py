@@ -78,9 +78,9 @@ def test_a_failure_of_the_moment_is_not_remembered(
 ) -> None:
     folder = makers.image_folder(tmp_path / "images", 5)
     _, first = run(extractor, Disturbed(folder, too_many_open_files), cache)
-    assert [entry.name for entry in first.skipped] == ["0001.png"]
+    assert [entry.name for entry in first.skipped] == ["0001.png"] and first.transient == 1
     features, again = run(extractor, FolderSource(folder, "images"), cache)
-    assert again.skipped == () and features is not None and features.num_images == 5
+    assert again.skipped == () and again.transient == 0 and features is not None and features.num_images == 5
 
 
 @pytest.mark.parametrize(
