@@ -81,7 +81,7 @@ def extract(
                 meter.advance(cached=len(chunk.positions))
             elif chunk.transient == 0:
                 # Under the digests of what was decoded, which those of the look-up are not if a file changed since.
-                cache.put(run.key(chunk.digests), block.arrays())
+                cache.put(key_of(extractor, chunk.digests), block.arrays())
             not_used = chunk.named(block.skipped, source)
             _refuse_skipped(strict, source, not_used)
             skipped.extend(not_used)
@@ -96,6 +96,23 @@ def extract(
         seconds=meter.seconds(),
         transient=transient,
     )
+
+
+def key_of(extractor: FeatureExtractor, digests: Sequence[str]) -> str:
+    """What the features depend on: content, decoding, numeric id (which holds the protocol), graph and its backend.
+
+    Left out on purpose, since they move features by rounding only: batch size, threads, and the versions of
+    onnxruntime and torch.
+    """
+    graph = extractor.bundle.file_of_form(extractor.backend)  # by its form; the numeric id only holds that of onnx
+    content = extractor.bundle.manifest.record["files"][graph]["sha256"]
+    # What a character is, Python's own tables say.
+    rules = rules_in_force() if extractor.modality == "image" else f"unicode {unicodedata.unidata_version}"
+    made_by = [extractor.summary.numeric_id, extractor.backend, content, extractor.device, rules]
+    if "spatial" in extractor.taps:
+        made_by.append("with the spatial tap")
+    text = "\n".join(["genmetrics.features/2", *made_by, *digests])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Pass:
@@ -117,23 +134,6 @@ class _Pass:
         self._hashing.shutdown(wait=True, cancel_futures=True)
         self._decoding.shutdown(wait=True, cancel_futures=True)
 
-    def key(self, digests: Sequence[str]) -> str:
-        """What the features depend on: content, decoding, numeric id (which holds the protocol), graph and its backend.
-
-        Left out on purpose, since they move features by rounding only: batch size, threads, and the versions of
-        onnxruntime and torch.
-        """
-        extractor = self._extractor
-        graph = extractor.bundle.file_of_form(extractor.backend)  # by its form; the numeric id only holds that of onnx
-        content = extractor.bundle.manifest.record["files"][graph]["sha256"]
-        # What a character is, Python's own tables say.
-        rules = rules_in_force() if extractor.modality == "image" else f"unicode {unicodedata.unidata_version}"
-        made_by = [extractor.summary.numeric_id, extractor.backend, content, extractor.device, rules]
-        if "spatial" in extractor.taps:
-            made_by.append("with the spatial tap")
-        text = "\n".join(["genmetrics.features/2", *made_by, *digests])
-        return hashlib.sha256(text.encode()).hexdigest()
-
     def blocks(self, positions: Sequence[int]) -> Iterator[tuple[_Chunk, _Block]]:
         """Chunks with their blocks, in order; as many more as there may be calls ahead are begun before."""
         begun: deque[tuple[_Chunk, Callable[[], _Block]]] = deque()
@@ -153,7 +153,7 @@ class _Pass:
         for start in range(0, len(positions), CHUNK):
             digests = coming.result()
             coming = self._hashing.submit(digests_of, start + CHUNK)
-            stored = _Block.from_arrays(self._cache.get(self.key(digests)))
+            stored = _Block.from_arrays(self._cache.get(key_of(self._extractor, digests)))
             some = positions[start : start + CHUNK]
             jobs = []
             if stored is None:

@@ -18,9 +18,9 @@ from PIL import Image, ImageFile
 
 import genmetrics_rt as gm
 from genmetrics_rt import decode as decoding
-from genmetrics_rt import extraction
+from genmetrics_rt import extractor as extractors
 from genmetrics_rt.cache import FeatureCache
-from genmetrics_rt.extraction import Extraction, extract
+from genmetrics_rt.extraction import Extraction, extract, key_of
 from genmetrics_rt.extractor import CHUNK, FeatureExtractor
 from genmetrics_rt.features import FeatureCollector, Features
 from genmetrics_rt.images import open_images
@@ -177,10 +177,10 @@ def test_bytes_that_only_a_suffix_makes_an_image_have_a_digest_of_their_own(
 def test_the_key_follows_the_rules_of_decoding(
     extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, value: object
 ) -> None:
-    before = extractor._key(["digest"])
-    assert extractor._key(["digest"]) == before
+    before = key_of(extractor, ["digest"])
+    assert key_of(extractor, ["digest"]) == before
     monkeypatch.setattr(sys.modules[owner] if isinstance(owner, str) else owner, name, value)
-    assert extractor._key(["digest"]) != before
+    assert key_of(extractor, ["digest"]) != before
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
@@ -203,7 +203,7 @@ def test_the_key_follows_the_graph_that_is_run(tmp_path: Path) -> None:
         del entries["files"]
         makers.write_manifest(folder, entries)
         for backend, found in keys.items():
-            found.add(FeatureExtractor(folder, device="cpu", threads=1, backend=backend)._key(["digest"]))
+            found.add(key_of(FeatureExtractor(folder, device="cpu", threads=1, backend=backend), ["digest"]))
     assert [len(found) for found in keys.values()] == [1, 2]
 
 
@@ -276,9 +276,9 @@ def test_threads_and_spinning_are_what_they_say(tiny: Path, monkeypatch: pytest.
     monkeypatch.setenv("GENMETRICS_THREADS", "3")  # more than this machine may have, but wished for
     assert FeatureExtractor(tiny, device="cpu").threads == 3
     seen = []
-    real = extraction.open_graph
+    real = extractors.open_graph
     monkeypatch.setattr(
-        extraction, "open_graph", lambda *args, **named: (seen.append(named["spinning"]), real(*args, **named))[1]
+        extractors, "open_graph", lambda *args, **named: (seen.append(named["spinning"]), real(*args, **named))[1]
     )
     gm.extract_features(makers.pictures(3), extractor=tiny, device="cpu")
     FeatureExtractor(tiny, device="cpu", spinning=True)
