@@ -39,11 +39,13 @@ _WINDOWS = ("sliding", "tumbling")
 class MonitorCollector:
     """For ``registry.register(MonitorCollector(monitor))``. Reads the latest figures; asks the worker nothing.
 
+    Several monitors of a process go into one collector, and are told apart by their names (label ``stream``).
+
     Raises `MissingPackage` without prometheus-client.
     """
 
-    def __init__(self, monitor: QualityMonitor) -> None:
-        self._monitor = monitor
+    def __init__(self, *monitors: QualityMonitor) -> None:
+        self._monitors = monitors
         self._core = _core()
 
     def describe(self) -> list[Any]:
@@ -52,7 +54,16 @@ class MonitorCollector:
 
     def collect(self) -> Iterator[Any]:
         """The metric families of one scrape."""
-        monitor, core = self._monitor, self._core
+        families: dict[str, Any] = {}
+        for monitor in self._monitors:
+            for made in self._families(monitor):
+                families.setdefault(made.name, made)
+                if families[made.name] is not made:
+                    families[made.name].samples += made.samples
+        return iter(families.values())
+
+    def _families(self, monitor: QualityMonitor) -> Iterator[Any]:
+        core = self._core
         status, counts, stream = monitor.status(), monitor.counts(), [monitor.name]
 
         def family(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), unit: str = "") -> Any:
@@ -63,7 +74,8 @@ class MonitorCollector:
             ("images_observed", counts["observed"], "Images that the service handed over."),
             ("images_extracted", counts["extracted"], "Images whose features were extracted."),
             ("images_failed", counts["failed"], "Images that the network could not take."),
-            ("images_lost", counts["lost"], "Images that were under way when a worker died."),
+            ("images_lost", counts["lost"], "Images that were on their way to the network when a worker died."),
+            ("images_unsaved", counts["unsaved"], "Extracted images that went with an unfinished pane."),
             ("observe_errors", counts["errors"], "Calls of observe() that failed."),
             ("worker_restarts", monitor.restarts, "Times that the worker died and was started again."),
             ("alarms_raised", sum(alarm.raised for alarm in monitor.alarms), "Alarms that began."),
@@ -89,11 +101,11 @@ class MonitorCollector:
         made = family(gauge, "build_info", "Version and extractor.", ("version", "extractor"))
         made.add_metric([*stream, __version__, status.get("extractor", "")], 1)
         yield made
-        yield from self._of_windows(status, family)
-        yield from self._of_alarms(status, family)
+        yield from self._of_windows(monitor, status, family)
+        yield from self._of_alarms(monitor, status, family)
 
-    def _of_windows(self, status: dict[str, Any], family: Any) -> Iterator[Any]:
-        gauge, stream = self._core.GaugeMetricFamily, self._monitor.name
+    def _of_windows(self, monitor: QualityMonitor, status: dict[str, Any], family: Any) -> Iterator[Any]:
+        gauge, stream = self._core.GaugeMetricFamily, monitor.name
         windows = {name: status["scores"][name] for name in _WINDOWS if name in status.get("scores", {})}
         ended = family(
             gauge, "last_evaluation_timestamp_seconds", "Unix time at which the window's last image came.", ("window",)
@@ -120,9 +132,9 @@ class MonitorCollector:
                 found.add_metric([stream, rule.key], float(rule.key in said))
         yield found
 
-    def _of_alarms(self, status: dict[str, Any], family: Any) -> Iterator[Any]:
-        stream = self._monitor.name
-        active = {alarm.key for alarm in self._monitor.alarms if alarm.active}
+    def _of_alarms(self, monitor: QualityMonitor, status: dict[str, Any], family: Any) -> Iterator[Any]:
+        stream = monitor.name
+        active = {alarm.key for alarm in monitor.alarms if alarm.active}
         made = family(self._core.GaugeMetricFamily, "alarm", "Whether a score lies beyond its limit.", ("alarm",))
         limit = family(self._core.GaugeMetricFamily, "alarm_limit", "The limit of a score.", ("alarm",))
         for key, value in status.get("limits", {}).items():

@@ -39,6 +39,7 @@ from genmetrics_rt.scoring import Space, choose_metrics, report_fingerprint, sco
 from genmetrics_rt.version import __version__
 
 DEFAULT_METRICS = ("fd", "kid", "precision", "recall", "density", "coverage")
+_SHARES = ("precision", "recall", "coverage")  # of images
 WATCHED_TRAITS = {"sharpness": "high_frequency", "brightness": "brightness", "contrast": "contrast"}
 MIN_HEALTHY = 100  # images, in two windows' worth of rows
 NUM_WINDOWS = 100  # drawn for the limits
@@ -179,7 +180,13 @@ class Judge:
                 share, shrink = large / num_healthy, (large / self.sizes.window) ** 0.5
                 shift = self._less_bias(key, large, float(windows[key].mean()), rng)
             limits[key] = limit_of_windows(
-                windows[key], sign=signs[key], share=share, level=level, shift=shift, shrink=shrink
+                windows[key],
+                sign=signs[key],
+                share=share,
+                level=level,
+                shift=shift,
+                shrink=shrink,
+                step=self._step(key),
             )
         for name, column in traits.items():
             assert self._healthy_traits is not None
@@ -192,6 +199,11 @@ class Judge:
             chosen = rng.permutation(num_healthy)[: self.rows]
             usual |= {finding.key for finding in self._findings(some_rows(self._healthy, chosen), self._drawn(rng))}
         return limits, frozenset(usual)
+
+    def _step(self, key: str) -> float:
+        """By how much a single image can move a score that is a share."""
+        of_reference = key in ("recall", "coverage")
+        return 1 / (len(self.reference.values) if of_reference else self.rows) if key in _SHARES else 0.0
 
     def _less_bias(self, key: str, size: int, mean: float, rng: np.random.Generator) -> float:
         """How much lower the score of a whole window is than that of ``size`` images, by its law in 1/N."""

@@ -10,6 +10,8 @@ Corrections, all to the cautious side:
 - Windows of one pool share images, so they scatter too little: of n out of N by √(1 − n/N) for a mean over images, by
   1 − n/N for a distance of equal distributions. The larger correction is taken for all.
 - The pool is a sample itself: its own error, √(n/N) of a window's, is added.
+- A share that is 1 in every window drawn (coverage, often) has no scatter there; it is taken as one image's, so that
+  it takes about five images, none of which was seen among thousands, to raise an alarm.
 - Mean, scatter and skewness are estimates from B windows: the scatter is taken at its upper 95 % limit, the skewness
   one standard error higher.
 - There are several scores, and a window slides by one pane at a time, so that while a whole window passes every score
@@ -54,7 +56,14 @@ class Limit:
 
 
 def limit_of_windows(
-    values: FloatArray, *, sign: int, share: float, level: float, shift: float = 0.0, shrink: float = 1.0
+    values: FloatArray,
+    *,
+    sign: int,
+    share: float,
+    level: float,
+    shift: float = 0.0,
+    shrink: float = 1.0,
+    step: float = 0.0,
 ) -> Limit:
     """The limit from the scores (B,) of windows that were drawn from one pool.
 
@@ -68,12 +77,15 @@ def limit_of_windows(
         Chance of one healthy window beyond the limit.
     shift, shrink : float
         What larger windows of the stream add to the mean (less bias), and by how much their scatter is smaller.
+    step : float
+        By how much a single image can move the score: 1/n for a share of n. The scatter is not taken to be less.
     """
     count = len(values)
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
     own = deviation / (1 - share)
     # A window of the stream, and the pool's own error: the pool has n/share images.
     scatter = own * math.sqrt(shrink**2 + share) * (1 + 1.645 / math.sqrt(2 * (count - 1)))
+    scatter = max(scatter, step)
     skewness = 0.0
     if deviation > 0:
         skewness = sign * float(((values - mean) ** 3).mean()) / deviation**3 + math.sqrt(6 / count)

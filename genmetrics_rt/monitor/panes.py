@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,9 @@ class Pane:
                 ended=float(arrays["when"][1]),
             )
         except Exception as error:  # numpy raises what it likes for a file that is damaged
-            raise UnreadableInput(f"A pane of the monitor's state is damaged ({error}). Remove its folder.") from error
+            raise UnreadableInput(
+                f"A pane of the monitor's state is damaged ({error}). Remove its folder, or give another."
+            ) from error
 
 
 def merge(panes: Sequence[Pane], *, max_rows: int) -> Pane:
@@ -158,7 +160,11 @@ class OpenPane:
 
 
 def by_hash(rows: NDArray[np.float32]) -> NDArray[np.intp]:
-    """(N,) positions of the rows (N, D) in the order of a hash of their bytes; equal rows stay as they are."""
+    """(N,) positions of the rows (N, D) in the order of a hash of their bytes.
+
+    Equal rows (a picture that comes again and again) are told apart by counting them, so that each is kept with the
+    same chance as any other row.
+    """
     words = np.ascontiguousarray(rows, dtype=np.float32).view(np.uint32)
     odd = np.random.default_rng(2021).integers(0, 2**63, words.shape[1], dtype=np.uint64) * 2 + 1
     mixed = np.zeros(len(words), np.uint64)
@@ -166,6 +172,10 @@ def by_hash(rows: NDArray[np.float32]) -> NDArray[np.intp]:
         block = words[start : start + 4096].astype(np.uint64) * odd
         block ^= block >> np.uint64(31)
         mixed[start : start + 4096] = block.sum(axis=1, dtype=np.uint64)
+    order = np.argsort(mixed, kind="stable")
+    begins = np.r_[True, np.diff(mixed[order]) != 0] if len(order) else np.zeros(0, bool)
+    before = np.arange(len(order)) - np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
+    mixed[order] += before.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     return np.argsort(mixed ^ (mixed >> np.uint64(27)), kind="stable")
 
@@ -178,7 +188,7 @@ class StateFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        self._named_before: set[str] = set()
 
     def load(self, name: str = "state.json") -> dict[str, Any]:
         """A record of the folder, by default the one on its panes; empty where there is none."""
@@ -187,25 +197,28 @@ class StateFolder:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise UnreadableInput(f"{self.root / name} is damaged ({error}). Remove the folder.") from error
+            raise UnreadableInput(
+                f"{self.root / name} is damaged ({error}). Remove the folder of the monitor's state, or give another."
+            ) from error
         return record
 
     def panes(self, numbers: Sequence[int]) -> list[Pane]:
-        """The panes of these numbers."""
-        try:
-            return [Pane.from_bytes(self._path(number).read_bytes()) for number in numbers]
-        except OSError as error:
-            raise UnreadableInput(f"The monitor's state in {self.root} lacks a pane ({error}). Remove it.") from error
+        """The panes of these numbers. Raises `FileNotFoundError` for one that is no longer there."""
+        return [Pane.from_bytes(self._path(number).read_bytes()) for number in numbers]
 
-    def save(self, record: dict[str, Any], number: int | None, pane: Pane | None) -> None:
-        """Write a new pane, then the record that names all of its panes, then remove what it no longer names."""
-        if number is not None and pane is not None:
+    def save(self, record: dict[str, Any], new: Mapping[int, Pane]) -> None:
+        """Write new panes, then the record that names all of its panes, then remove what has not been named for long.
+
+        Those of the record before stay once more, for who reads the folder meanwhile.
+        """
+        for number, pane in new.items():
             write_atomically(self._path(number), pane.to_bytes())
         write_atomically(self.root / "state.json", json.dumps(record).encode())
         named = {self._path(number).name for number in record["panes"]}
         for path in self.root.glob("pane-*.npz"):
-            if path.name not in named:
+            if path.name not in named | self._named_before:
                 path.unlink(missing_ok=True)
+        self._named_before = named
 
     def save_file(self, name: str, content: bytes) -> None:
         """Another file of the folder, whole or not at all."""
@@ -214,6 +227,10 @@ class StateFolder:
     def save_open(self, pane: Pane) -> None:
         """A pane that is not full yet, when a worker stops in peace."""
         write_atomically(self.root / "open.npz", pane.to_bytes())
+
+    def drop_open(self) -> None:
+        """Forget what `save_open` left: it is of a monitor with other settings."""
+        (self.root / "open.npz").unlink(missing_ok=True)
 
     def take_open(self) -> Pane | None:
         """What `save_open` left. It is there once only, so that nothing can be counted twice."""

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import spawn
 from pathlib import Path
@@ -41,10 +42,12 @@ from genmetrics_rt.texts import TextSource
 from genmetrics_rt.threads import threads_or_default
 
 _ROOT = Path(__file__).parents[2]
-_START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from genmetrics_rt.monitor.worker import main; main()"
+# Behind everything else: a file in the service's folder or beside this package must not pass for a standard module.
+_START = f"import sys; sys.path.append({str(_ROOT)!r}); from genmetrics_rt.monitor.worker import main; main()"
 _LOOKED_AT = 1_000  # images of a side whose pixels are looked at
 _SAMPLED = 10_000  # of a healthy generator, at most, unless twice the rows of a window are more
 _BACKOFF = (0.5, 60.0)  # seconds before a worker is started again: the first time, and at most
+_FAILING = 3  # starts of the worker in a row that came to nothing
 _STALE = 300.0  # seconds without a sign of the worker, while it should look at the queue all the time
 
 
@@ -135,9 +138,11 @@ class QualityMonitor:
         self.name = name
         self._on_alarm = on_alarm
         self._owner = os.getpid()
-        self._errors = itertools.count(1)
         self._num_errors = 0
+        self._counting = threading.Lock()
+        self._warned = False
         self._restarts = 0
+        self._vain = 0  # starts in a row after which the worker never ran
         self._status: dict[str, Any] = {"state": "starting"}
         self._closing = threading.Event()
         self._process: subprocess.Popen[str] | None = None
@@ -156,6 +161,8 @@ class QualityMonitor:
             of_healthy = made["healthy"].features if "healthy" in made else None
             # What cannot work is an error here, where the caller sees it; the worker makes a judge of its own.
             Judge(made["reference"], of_healthy, Sizes(window, panes, max_rows), metrics=metrics, seed=seed)
+            kept = self._work / "state" if state is None else Path(state).expanduser().absolute()
+            _require_writable(kept)
             waiting = max(64, window // panes) if queue_images is None else queue_images
             self._queue = ImageQueue(
                 size=queue_bytes, max_images=waiting, when_full=when_full, sampling=sampling, seed=seed
@@ -169,7 +176,7 @@ class QualityMonitor:
             "passed_over": waiting if when_full == "drop_oldest" else None, "window": window, "panes": panes,
             "max_rows": max_rows, "metrics": metrics if metrics is None or isinstance(metrics, str) else list(metrics),
             "false_alarms": false_alarms, "nice": nice, "work": str(self._work),
-            "state": str(self._work / "state" if state is None else Path(state).expanduser().absolute()),
+            "state": str(kept),
         }  # fmt: skip
         # Nothing that depends on where files lie: a state folder may move with its service.
         named = ("sides", "window", "panes", "max_rows", "metrics", "false_alarms", "seed")
@@ -248,20 +255,26 @@ class QualityMonitor:
         """
         try:
             if os.getpid() != self._owner:  # a fork of the service has no worker and no right to this queue
-                self._num_errors = next(self._errors)
+                self._num_errors += 1
+                if not self._warned:
+                    self._warned = True
+                    warnings.warn(_FORKED, RuntimeWarning, stacklevel=2)
                 return 0
             return self._queue.put(images, copy=copy)
         except Exception:
-            self._num_errors = next(self._errors)
+            if os.getpid() == self._owner and self._counting.acquire(timeout=0.0005):
+                self._num_errors += 1
+                self._counting.release()
             return 0
 
     # What is known
 
     def counts(self) -> dict[str, int]:
         """Images since this monitor was made: what became of them. At rest
-        ``observed = queued + dropped_…`` and ``queued = extracted + failed + overwritten + lost``.
+        ``observed = queued + dropped_…`` and ``queued = extracted + failed + overwritten + lost``. None ever falls.
 
-        ``errors`` are calls of `observe` that failed in an unforeseen way.
+        ``unsaved`` are images that were extracted, and went with an unfinished pane when a worker died. ``errors`` are
+        calls of `observe` that failed in an unforeseen way.
         """
         observed, dropped = self._queue.counts()
         words = self._queue.words()
@@ -273,6 +286,7 @@ class QualityMonitor:
             "failed": words[Word.FAILED],
             "overwritten": words[Word.OVERWRITTEN],
             "lost": words[Word.LOST],
+            "unsaved": words[Word.UNSAVED],
             "errors": self._num_errors,
             **{f"dropped_{reason}": count for reason, count in sorted(dropped.items())},
         }
@@ -298,20 +312,24 @@ class QualityMonitor:
 
     def health(self) -> str:
         """``"running"``, ``"starting"``, ``"calibrating"``, ``"stale"`` (the worker hangs), ``"restarting"``,
-        ``"closed"``, or ``"failed"``: then ``status()["error"]`` says why.
+        ``"failing"`` (it was started in vain three times, and will be again), ``"failed"`` (it will not be),
+        ``"closed"``, or ``"forked"`` in a process that was forked from the one that made the monitor. For the
+        troubles ``status()["error"]`` says why.
         """
+        if os.getpid() != self._owner:
+            return "forked"
         if self._closing.is_set():
             return "closed"
         state = str(self._status["state"])
         beat = self._queue.word(Word.BEAT) / 1000
         if state == "running" and beat and time.monotonic() - beat > _STALE:
             return "stale"
-        return state
+        return "failing" if self._vain >= _FAILING and state != "failed" else state
 
     def report(self, *, timeout: float = 60.0) -> Report:
         """The report on the latest sliding window, with its findings. Asks the worker, so not for a request path.
 
-        Raises `EmptySide` before the first whole window, `GenmetricsError` where the worker does not answer.
+        Raises `EmptySide` before the first whole window, `GenmetricsError` where the worker does not run or answer.
         """
         return Report.from_json(self._ask("json", timeout))
 
@@ -329,7 +347,7 @@ class QualityMonitor:
         """Until the worker runs and nothing is queued: for tests and scripts. Raises `GenmetricsError` after that."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if self._status["state"] == "failed":
+            if self.health() in ("failed", "failing", "forked"):
                 raise GenmetricsError(f"The monitor's worker failed: {self._status.get('error')}")
             waiting, words = self._queue.waiting, self._queue.words()
             settled = words[Word.EXTRACTED] + words[Word.FAILED] + words[Word.OVERWRITTEN] + words[Word.LOST]
@@ -360,6 +378,11 @@ class QualityMonitor:
     # The worker
 
     def _ask(self, what: str, timeout: float) -> str:
+        health = self.health()
+        if health in ("starting", "calibrating"):
+            raise EmptySide(f"The monitor is {health}: no whole window of images has come yet.")
+        if health != "running":
+            raise GenmetricsError(_FORKED if health == "forked" else f"The monitor's worker does not run: {health}.")
         number, answers = next(self._asked), queue.SimpleQueue[dict[str, Any]]()
         self._answers[number] = answers
         try:
@@ -386,9 +409,10 @@ class QualityMonitor:
         pause = _BACKOFF[0]
         while not self._closing.is_set():
             began = time.monotonic()
+            self._ran = False
             try:
                 code = self._run_worker()
-            except OSError as error:  # no memory for a process, no file handles
+            except Exception as error:  # no memory for a process, no file handles
                 self._status = {**self._status, "error": str(error)}
                 code = None
             if self._closing.is_set():
@@ -396,8 +420,10 @@ class QualityMonitor:
             if code == FATAL:
                 self._status = {**self._status, "state": "failed"}
                 return
+            self._vain = 0 if self._ran else self._vain + 1
             self._restarts += 1
-            self._status = {**self._status, "state": "restarting"}
+            why = self._status.get("error") or f"The worker ended with exit status {code}."
+            self._status = {**self._status, "state": "restarting", "error": why}
             pause = _BACKOFF[0] if time.monotonic() - began > _BACKOFF[1] else min(2 * pause, _BACKOFF[1])
             self._closing.wait(pause)
 
@@ -406,7 +432,7 @@ class QualityMonitor:
         threads = str(self._config["threads"])
         capped = {key: threads for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
         process = subprocess.Popen(
-            [os.fsdecode(spawn.get_executable() or sys.executable), "-c", _START],
+            [os.fsdecode(spawn.get_executable() or sys.executable), "-P", "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **capped},
@@ -419,7 +445,11 @@ class QualityMonitor:
             with contextlib.suppress(OSError):
                 self._tell(self._config)
             for line in process.stdout:
-                self._hear(json.loads(line))
+                try:
+                    record = json.loads(line)
+                except ValueError:  # half a line, of a worker that was killed
+                    continue
+                self._hear(record)
             return process.wait()
 
     def _hear(self, record: dict[str, Any]) -> None:
@@ -429,9 +459,31 @@ class QualityMonitor:
                 waiting.put(record)
             return
         changed = record.pop("changed", ())
+        if record["state"] == "running":
+            self._ran, self._vain = True, 0
         self._status = {**self._status, **record}
         if changed and self._on_alarm is not None:
             for alarm in self.alarms:
                 if alarm.key in changed:
                     # The service's own code: it may raise or take its time.
-                    threading.Thread(target=self._on_alarm, args=(alarm,), daemon=True).start()
+                    with contextlib.suppress(RuntimeError):  # no thread to be had
+                        threading.Thread(target=self._on_alarm, args=(alarm,), daemon=True).start()
+
+
+_FORKED = (
+    "This process was forked from the one that made the monitor, and forks have no worker: nothing is observed here. "
+    "Make the monitor after the fork: in the application's lifespan, or in gunicorn's post_fork."
+)
+
+
+def _require_writable(state: Path) -> None:
+    """Raises `InputError` where the worker could keep nothing."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=state):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"The monitor's state cannot be kept in {state}: {error.strerror or error}. Give state= a folder that this "
+            "user may write to."
+        ) from error

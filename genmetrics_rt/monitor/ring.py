@@ -2,7 +2,7 @@
 
 One process puts (from any number of threads), one takes. A record is what one call of `put` brought::
 
-    words     counters, 8 bytes each; every word has one writer
+    words     counters, 8 bytes each; every word has one writer, and those that are exported never fall
     entries   of the last 4,096 records: ticket, start, first image, shape (N, H, W, C)
     pixels    the bytes, round and round; positions count on for ever, the place is position modulo size. A round may
               end early: the position then leaps to the next multiple of size
@@ -36,7 +36,8 @@ BYTES_PER_CALL = 4 << 20  # copied in one call at most: about half a millisecond
 _ENTRIES = 4096
 _FIELDS = 8  # of an entry, the last one spare
 _LONGEST_WAIT = 0.0005  # seconds for the lock, which others hold for microseconds
-_HANDED = 64  # calls whose images wait for the thread that copies them
+_HANDED = 16  # calls whose images wait for the thread that copies them: each keeps its whole batch alive
+_ABANDONED = 60.0  # seconds: nobody copies for so long; whoever began was interrupted
 _FULL_FROM = 0.5  # of the queue: fuller, the policy "sample" takes fewer and fewer
 
 
@@ -50,12 +51,13 @@ class Word(IntEnum):
     TAIL = 3  # records taken so far
     TAKEN = 4  # images in them, with those that were overwritten before
     OVERWRITTEN = 5  # images
-    EXTRACTED = 6  # images whose features are in a pane, open or finished
+    EXTRACTED = 6  # images whose features were extracted
     FAILED = 7  # images that the network could not take
     SEALED = 8  # images in finished panes
-    LOST = 9  # images that were under way when a worker died
+    LOST = 9  # images that were on their way to the network when a worker died
     BUSY_MICROSECONDS = 10  # in the network
     BEAT = 11  # milliseconds of the system's monotonic clock when the worker last looked
+    UNSAVED = 12  # images that were extracted, and went with an unfinished pane when a worker died
 
 
 _WORDS = 16
@@ -135,9 +137,11 @@ class ImageQueue:
         self.name, self.size, self.max_images = memory.name, size, max_images
         self._overwrites, self._spreads, self._sampling = when_full == "drop_oldest", when_full == "sample", sampling
         self._rng, self._draw = np.random.default_rng(seed), random.Random(seed).random
-        self._lock = threading.Lock()
-        self._copying: dict[int, int] = {}  # ticket → start, of copies under way
+        # Knows its owner, so that it is given back even if a signal's exception comes right after it was taken.
+        self._lock: Any = threading.RLock()
+        self._copying: dict[int, tuple[int, float]] = {}  # ticket → start, and when: of copies under way
         self._closed = False
+        self._last: dict[Word, int] = {}  # the counters when it was closed
         self._observed = 0
         self._dropped: Counter[str] = Counter()
         self._handed: deque[_Chosen] = deque()  # to be copied by the feeder, who is told so, or that it is over
@@ -227,26 +231,28 @@ class ImageQueue:
     def _feed(self) -> None:
         """Copy what is handed over, until the end."""
         while self._told.get():
-            try:
+            with contextlib.suppress(Exception):  # memory that its owner took back: a record of no images
                 self._copy_in(self._handed[0])
-            except Exception:  # memory that its owner took back, for instance
-                self._count(self._handed[0].num_arrived, "invalid")
             self._handed.popleft()  # only now: what is under way still waits
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Images that arrived, and those that were not taken by reason."""
-        with self._lock:
-            while self._late:
-                count, reason = self._late.popleft()
-                self._observed += count
-                self._dropped[reason] += count
+        try:
+            if self._lock.acquire(timeout=_LONGEST_WAIT):
+                while self._late:
+                    count, reason = self._late.popleft()
+                    self._observed += count
+                    self._dropped[reason] += count
             return self._observed, dict(self._dropped)
+        finally:
+            if self._lock._is_owned():
+                self._lock.release()
 
     def word(self, word: Word) -> int:
-        return 0 if self._closed else int(self._mapped.words[word])
+        return self._last[word] if self._last else int(self._mapped.words[word])
 
     def words(self) -> dict[Word, int]:
-        """All counters; zeros once closed."""
+        """All counters; once closed, what they were then."""
         return {word: self.word(word) for word in Word}
 
     @property
@@ -256,17 +262,22 @@ class ImageQueue:
 
     def close(self) -> None:
         """Give the memory back. Later calls of ``put`` count as dropped."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        if self._closed:
+            return
+        settled = self._lock.acquire(timeout=1)  # no call begins to copy after this
+        self._closed = True
+        if settled:
+            self._lock.release()
         if self._feeder is not None:
             self._told.put(False)
             self._feeder.join(1)
+        for chosen in list(self._handed):  # handed over by a call that was under way
+            self._late.append((chosen.num_arrived, "closed"))
         for _ in range(100):
             if not self._copying:
                 break
             time.sleep(0.01)
+        self._last = {word: int(self._mapped.words[word]) for word in Word}
         self._mapped.close()
         with contextlib.suppress(FileNotFoundError):
             self._mapped.memory.unlink()
@@ -284,10 +295,13 @@ class ImageQueue:
 
     def _reserve(self, shape: tuple[int, ...], size: int, count: int) -> tuple[int, int] | None:
         """A ticket and where its bytes begin, for ``count`` images that arrived; None where there is no room."""
-        if not self._lock.acquire(timeout=_LONGEST_WAIT):
+        if self._lock._is_owned():  # called by a signal's handler in the middle of a call
             self._late.append((count, "busy"))
             return None
         try:
+            if not self._lock.acquire(timeout=_LONGEST_WAIT):
+                self._late.append((count, "busy"))
+                return None
             self._observed += count
             if self._closed:
                 self._dropped["closed"] += count
@@ -295,19 +309,20 @@ class ImageQueue:
             words, entries = self._mapped.words, self._mapped.entries
             ticket, tail, reserved = words[Word.HEAD], words[Word.TAIL], words[Word.RESERVED]
             place = reserved % self.size
-            # Back to the front as soon as may be: memory that was written just now is quicker than the rest.
-            idle = tail == ticket and not self._copying
-            ample = place >= 2 * self.max_images * size // shape[0]
-            again = place > 0 and (idle or ample or place + size > self.size)
+            # With nothing waiting, back to the front: memory that was written just now is quicker than the rest.
+            idle = place > 0 and tail == ticket and not self._copying
+            again = idle or place + size > self.size
             start = reserved + self.size - place if again else reserved
             end = start + size
             # A copy that is under way is never lapped: its late bytes would end up in another record.
             held = min(self._copying) if self._copying else ticket
-            oldest = self._copying[held] if self._copying else start
+            oldest, since = self._copying[held] if self._copying else (start, 0.0)
             if not self._overwrites and tail < ticket:
                 held, oldest = min(held, tail), min(oldest, entries[_FIELDS * (tail % _ENTRIES) + 1])
             crowded = words[Word.IMAGES] - words[Word.TAKEN] + shape[0] > self.max_images and not self._overwrites
             if crowded or end - oldest > self.size or ticket - held >= _ENTRIES:
+                if held in self._copying and time.monotonic() - since > _ABANDONED:
+                    del self._copying[held]
                 self._dropped["queue_full"] += count
                 return None
             if shape[0] < count:
@@ -319,19 +334,21 @@ class ImageQueue:
             words[Word.RESERVED] = end
             words[Word.IMAGES] += shape[0]
             words[Word.HEAD] = ticket + 1
-            self._copying[ticket] = start
+            self._copying[ticket] = start, time.monotonic()
             return ticket, start
         finally:
-            self._lock.release()
+            if self._lock._is_owned():
+                self._lock.release()
 
     def _publish(self, ticket: int, copied: bool) -> None:
         # Passing the lock orders the bytes before the ticket on machines that reorder writes.
         with self._lock:
+            if self._copying.pop(ticket, None) is None:
+                return  # too late: given up
             at = _FIELDS * (ticket % _ENTRIES)
             if not copied:
                 self._mapped.entries[at + 3] = 0  # a record of no images
             self._mapped.entries[at] = ticket
-            del self._copying[ticket]
 
     def _count(self, count: int, reason: str) -> None:
         self._late.append((count, reason))
@@ -344,6 +361,7 @@ class QueueReader:
 
     def __init__(self, name: str, size: int, max_images: int | None = None) -> None:
         self._max_images = max_images
+        self._awaited, self._since = -1, 0.0  # a ticket that is reserved, and since when
         # Attaching would register the memory with a tracker that unlinks it when this process ends.
         register, resource_tracker.register = resource_tracker.register, lambda *_: None
         try:
@@ -362,7 +380,10 @@ class QueueReader:
             at = _FIELDS * (tail % _ENTRIES)
             record = list(entries[at : at + _FIELDS - 1])
             if record[0] < tail and words[Word.HEAD] - tail <= _ENTRIES:
-                return None  # reserved, and still being copied
+                if self._awaited != tail:
+                    self._awaited, self._since = tail, time.monotonic()
+                if time.monotonic() - self._since < _ABANDONED:
+                    return None  # reserved, and still being copied
             ticket, start, first, *shape = record
             images = None
             if self._max_images is not None and words[Word.IMAGES] - first > self._max_images:

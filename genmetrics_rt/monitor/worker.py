@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 import numpy as np
 
@@ -38,7 +38,10 @@ from genmetrics_rt.sources import ArraySource
 _SIDES = ("reference.npz", "healthy.npz", "reference_traits.npy", "healthy_traits.npy")
 _SETTINGS = ("identity", "window", "panes", "max_rows", "metrics", "false_alarms", "seed")
 FATAL = 78  # exit status: starting again would not help (EX_CONFIG)
+_LAST = 5.0  # seconds for an end in peace, once the service is gone
 _IDLE = (0.005, 0.05)  # seconds between looks at an empty queue, shortest and longest
+
+Orders: TypeAlias = "queue.SimpleQueue[dict[str, Any]]"
 
 
 class Worker:
@@ -48,7 +51,7 @@ class Worker:
         self,
         config: dict[str, Any],
         out: TextIO,
-        orders: queue.SimpleQueue[dict[str, Any]],
+        orders: Orders,
         ready: threading.Event,
     ) -> None:
         self._out, self._orders = out, orders
@@ -71,10 +74,13 @@ class Worker:
         self._alarms = Alarms(panes=self._sizes.panes)
         self._panes: list[Pane] = []
         self._numbers: list[int] = []
+        self._unsaved: dict[int, Pane] = {}  # panes that could not be written
+        self._sealed = 0  # images in finished panes that came through this queue
         self._next, self._windows = 0, 0
         self._before = 0  # images in finished panes that came through earlier queues
         self._carried = 0  # of those in the open pane
         self._report: Report | None = None
+        self._trouble: str | None = None  # what does not work just now
         self._scores: dict[str, dict[str, Any]] = {}
         self._open = OpenPane(time.time())
         ready.set()  # from here on there is something to save
@@ -93,6 +99,7 @@ class Worker:
                     f"The state in {folder.root} belongs to another reference, extractor or window. Give another "
                     "folder, or remove it."
                 )
+            folder.drop_open()  # of some images, and no finished pane
             for name in _SIDES:
                 given = Path(config["work"]) / name
                 (folder.root / name).unlink(missing_ok=True)
@@ -118,22 +125,32 @@ class Worker:
         words = self._queue
         if record:
             self._numbers, self._next, self._windows = list(record["panes"]), record["next"], record["windows"]
-            self._panes = self._folder.panes(self._numbers)
+            try:
+                self._panes = self._folder.panes(self._numbers)
+            except FileNotFoundError as error:
+                raise InputError(
+                    f"The monitor's state in {self._folder.root} lacks a pane ({error}), so it is no whole copy. Give "
+                    "another folder, or remove it."
+                ) from error
             self._alarms.restore(record["alarms"])
             self._scores = record["scores"]
             same = record["queue"] == self._config["queue"]
-            words[Word.SEALED] = record["sealed"] if same else 0
+            self._sealed = record["sealed"] if same else 0
+            words[Word.SEALED] = self._sealed
             self._before = record["before"] + (0 if same else record["sealed"])
         kept = self._folder.take_open()
         if kept is not None:
             self._open = OpenPane(kept.started)
             self._open.add(kept.rows, kept.logits, kept.traits)
             self._carried = self._open.num_images
-        told = words[Word.SEALED] + words[Word.FAILED] + words[Word.OVERWRITTEN] + words[Word.LOST]
+        told = words[Word.EXTRACTED] + words[Word.FAILED] + words[Word.OVERWRITTEN] + words[Word.LOST]
         words[Word.LOST] += max(0, words[Word.TAKEN] - told)
-        words[Word.EXTRACTED] = words[Word.SEALED]
+        words[Word.UNSAVED] += max(0, words[Word.EXTRACTED] - words[Word.UNSAVED] - words[Word.SEALED])
         if len(self._panes) == self._sizes.panes:
-            self._report = self._judge.judge(self._window())[1]
+            try:
+                self._report = self._judge.judge(self._window())[1]
+            except Exception as error:
+                _complain(f"the window of before could not be judged: {error!r}")
 
     def run(self) -> None:
         """Until it is told to stop."""
@@ -196,7 +213,7 @@ class Worker:
                     found.append(self._extracted(images[row : row + 1]))
                 except Exception as error:
                     if not self._queue[Word.FAILED]:
-                        print(f"genmetrics monitor: an image could not be used: {error}", file=sys.stderr)
+                        _complain(f"an image could not be used: {error}")
                     self._queue[Word.FAILED] += 1
         self._queue[Word.BUSY_MICROSECONDS] += (time.monotonic_ns() - start) // 1000
         for rows, logits, traits in found:
@@ -238,28 +255,37 @@ class Worker:
             try:
                 changed = self._judge_window(pane.ended)
             except Exception as error:  # a score that fails must not cost the images, nor this process
-                print(f"genmetrics monitor: a window could not be judged: {error!r}", file=sys.stderr)
-        sealed = self._queue[Word.SEALED] + pane.num_images - self._carried
+                _complain(f"a window could not be judged: {error!r}")
+        self._sealed += pane.num_images - self._carried
         self._before, self._carried = self._before + self._carried, 0
-        self._folder.save(
-            {
-                "identity": self._config["identity"],
-                "queue": self._config["queue"],
-                "panes": self._numbers,
-                "next": self._next,
-                "windows": self._windows,
-                "sealed": sealed,
-                "before": self._before,
-                "alarms": self._alarms.to_records(),
-                "scores": self._scores,
-            },
-            number,
-            pane,
-        )
-        self._queue[Word.SEALED] = sealed
+        self._unsaved[number] = pane
+        self._save()
         self._open = OpenPane(time.time())
         gc.collect()  # evidence and its cached properties refer to each other, and hold features meanwhile
         self._say(self._status() | {"changed": [alarm.key for alarm in changed]})
+
+    def _save(self) -> None:
+        """Panes and figures to the folder; what cannot be written now is kept for the next time."""
+        self._unsaved = {number: pane for number, pane in self._unsaved.items() if number in self._numbers}
+        record = {
+            "identity": self._config["identity"],
+            "queue": self._config["queue"],
+            "panes": self._numbers,
+            "next": self._next,
+            "windows": self._windows,
+            "sealed": self._sealed,
+            "before": self._before,
+            "alarms": self._alarms.to_records(),
+            "scores": self._scores,
+        }
+        try:
+            self._folder.save(record, self._unsaved)
+        except OSError as error:  # a full disk must not cost the images that are still to come
+            self._trouble = f"The state cannot be saved in {self._folder.root}: {error.strerror or error}."
+            _complain(self._trouble)
+            return
+        self._unsaved, self._trouble = {}, None
+        self._queue[Word.SEALED] = self._sealed
 
     def _judge_window(self, ended: float) -> list[Alarm]:
         """Score the window that ends here; the alarms that begin or end with it."""
@@ -285,11 +311,12 @@ class Worker:
         limits = self._judge.limits
         return {
             "state": "running",
+            "error": self._trouble,
             "worker": os.getpid(),
             "panes": len(self._panes),
             "finished_panes": self._next,
             "tumbling_windows": self._windows,
-            "images_in_panes": self._before + self._queue[Word.SEALED],
+            "images_in_panes": self._before + self._sealed,
             "scores": self._scores,
             "limits": {key: limit.raise_at for key, limit in limits.items()},
             "healthy": {key: limit.healthy for key, limit in limits.items()},
@@ -298,6 +325,10 @@ class Worker:
             "extractor": self._extractor.summary.name,
             "rows": self._judge.rows,
         }
+
+
+def _complain(text: str) -> None:
+    print(f"genmetrics monitor: {text}", file=sys.stderr, flush=True)
 
 
 def joined(records: Sequence[ImageArray]) -> list[ImageArray]:
@@ -350,27 +381,35 @@ def _locked(root: Path) -> Any:
             return file
         except OSError:
             time.sleep(0.1)
-    raise InputError(f"{root} is in use by another monitor. Give each replica a state folder of its own.")
+    raise _InUse(f"{root} is in use by another monitor. Give each replica a state folder of its own.")
 
 
-def _listen(orders: queue.SimpleQueue[dict[str, Any]], ready: threading.Event, config: dict[str, Any]) -> None:
+class _InUse(InputError):
+    """The folder is held by another process, which may be about to end."""
+
+
+def _listen(orders: Orders, ready: threading.Event, config: dict[str, Any]) -> None:
     """Pass on the lines of standard input; go when it ends, or at once where there is nothing yet to save."""
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "stop" and not ready.is_set():
             break
         orders.put(order)
-    _go(config)
+    _go(orders, ready, config)
 
 
-def _watch(parent: int, config: dict[str, Any]) -> None:
+def _watch(parent: int, orders: Orders, ready: threading.Event, config: dict[str, Any]) -> None:
     """Go when the parent has gone, even if somebody else holds the other end of standard input."""
     while os.getppid() == parent:
         time.sleep(0.5)
-    _go(config)
+    _go(orders, ready, config)
 
 
-def _go(config: dict[str, Any]) -> None:
+def _go(orders: Orders, ready: threading.Event, config: dict[str, Any]) -> None:
+    """The end; with time to save the open pane, if there is one."""
+    if ready.is_set():
+        orders.put({"id": -1, "do": "stop"})
+        time.sleep(_LAST)
     shutil.rmtree(config["work"], ignore_errors=True)
     os._exit(0)
 
@@ -380,19 +419,25 @@ def main() -> None:
     parent = os.getppid()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not get between the lines
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then stops us in peace
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which then stops us in peace
+        signal.signal(number, signal.SIG_IGN)
     config = json.loads(sys.stdin.readline())
     if hasattr(os, "nice"):
         os.nice(config["nice"])
-    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    orders: Orders = queue.SimpleQueue()
     ready = threading.Event()
     threading.Thread(target=_listen, args=(orders, ready, config), daemon=True).start()
-    threading.Thread(target=_watch, args=(parent, config), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, orders, ready, config), daemon=True).start()
     try:
         worker = Worker(config, out, orders, ready)
         worker.run()
-    except GenmetricsError as error:
-        out.write(json.dumps({"state": "failed", "error": str(error)}) + "\n")
+    except Exception as error:
+        fatal = isinstance(error, GenmetricsError) and not isinstance(error, _InUse)
+        told = str(error) if isinstance(error, GenmetricsError) else f"{type(error).__name__}: {error}"
+        _complain(told)
+        out.write(json.dumps({"state": "failed" if fatal else "restarting", "error": told}) + "\n")
         out.flush()
-        os._exit(FATAL)
+        os._exit(FATAL if fatal else 1)
+    if os.getppid() != parent:
+        shutil.rmtree(config["work"], ignore_errors=True)
     os._exit(0)  # without waiting for threads that listen
