@@ -196,7 +196,10 @@ def test_the_effect_of_a_precision_is_kept_in_the_agreement_table(
     rows = effects(gm.load_bundle(folder), *map(str, sides), device="cpu", weights="its own")
     assert [(row["precision"], row["device"], row["images"]) for row in rows] == [("fp16", "CPU", [COUNT, COUNT])]
     whole, half = (reports[precision].scores["fd"].value for precision in ("fp32", "fp16"))
-    assert rows[0]["scores"]["fd"] == {"fp32": float(f"{whole:.6g}"), "change": float(f"{half - whole:.2g}")}
+    assert rows[0]["scores"]["fd"] == {
+        "fp32": float(f"{whole:.6g}"),
+        "relative_change": float(f"{(half - whole) / whole:.2g}"),
+    }
     assert 0 < rows[0]["feature_error"] < 2e-2
 
     other = {**rows[0], "device": "another card"}

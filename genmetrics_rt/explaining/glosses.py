@@ -98,7 +98,9 @@ def value_words(line: str, value: Any) -> str:
 
 def effect_of_precision(row: Mapping[str, Any]) -> str:
     """A row of ``agreement.precisions`` in a manifest: what a reduced precision did to features and scores."""
-    scores = ", ".join(f"{key} {entry['change']:+.1e} of {entry['fp32']:.4g}" for key, entry in row["scores"].items())
+    scores = ", ".join(
+        f"{key} {entry['fp32']:.4g} by {100 * entry['relative_change']:+.2g} %" for key, entry in row["scores"].items()
+    )
     images = " and ".join(f"{count:,}" for count in row["images"])
     return (
         f"{row['precision']} on {row['device']}: features by up to {row['feature_error']:.1e}; {scores} "
