@@ -14,7 +14,6 @@ from genmetrics_rt.options import (
     BatchSize,
     Device,
     Extractor,
-    NoCache,
     Precision,
     Protocol,
     Quiet,
@@ -58,7 +57,10 @@ def shard(
         int | None, typer.Option("--leaf", min=1, help="Entries of a leaf, the unit of resuming. [default: by size]")
     ] = None,
     text_field: TextField = None,
-    no_cache: NoCache = False,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Store all features too: 12 kB an image. Going on needs no cache."),
+    ] = False,
     strict: Strict = False,
     quiet: Quiet = False,
     batch_size: BatchSize = None,
@@ -89,7 +91,7 @@ def shard(
             seed=seed,
             max_kept=kept,
             leaf_size=leaf,
-            cache=not no_cache,
+            cache=cache,
             strict=strict,
             batch_size=batch_size,
             threads=threads,
@@ -101,6 +103,8 @@ def shard(
         f"{done.extractor} features{went_on}.",
         markup=False,
     )
+    for note in done.notes:
+        messages.print(note, markup=False)
     _name_skipped(done.skipped)
 
 

@@ -45,7 +45,9 @@ def say_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def _what_is_left(options: Mapping[str, Any]) -> str:
-    """After Ctrl-C: whether the features that were finished are still there."""
+    """After Ctrl-C: whether what was finished is still there."""
+    if "leaf" in options:
+        return " Leaves that were finished are kept: the same command goes on from there."
     if "no_cache" not in options:
         return ""  # a command that computes no features
     if options["no_cache"] or why_not_writable(cache_home() / "features" / "block"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,10 @@ from typer.testing import CliRunner
 import genmetrics_rt as gm
 from genmetrics_rt.cli import app
 from genmetrics_rt.features import row_priorities
+from genmetrics_rt.options import _what_is_left
 from genmetrics_rt.scale.leaves import Job, Moments, MomentTree, default_leaf_size
 from genmetrics_rt.scale.part_files import leaves_of_part, read_header
+from genmetrics_rt.sources import Entries, RawImage, RowNames, Undecodable
 from genmetrics_rt.statistics import FeatureStatistics, StatisticsAccumulator
 from tests import makers, protocols
 
@@ -57,6 +61,18 @@ def parts_of(side: object, folder: Path, of: int, **options: object) -> list[Pat
     return paths
 
 
+def rewrite(path: Path, header: dict[str, object] | None = None, **changes: object) -> None:
+    """A part that says something else: fields of its header (of a dict, those in it), and arrays."""
+    arrays = dict(np.load(path))
+    record = json.loads(bytes(arrays["header"]))
+    for name, value in (header or {}).items():
+        record[name] = {**record[name], **value} if isinstance(value, dict) and value else value
+    arrays["header"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    for name, change in changes.items():
+        arrays[name] = change(arrays[name])  # type: ignore[operator]
+    np.savez(path, **arrays)
+
+
 def content(reference: gm.Reference) -> str:
     """A hash of every bit that scores are made of."""
     statistics, digest = reference.features.statistics(), hashlib.sha256()
@@ -78,6 +94,22 @@ def test_any_number_of_parts_gives_the_same_bits(images: Path, tiny: Path, tmp_p
     assert one.summary.num_images == 600
     assert sorted(one.summary.skipped, key=str) == sorted(whole.summary.skipped, key=str)
     assert {entry.name for entry in one.summary.skipped} == {"a broken one.png", "notes.txt"}
+
+
+def test_nothing_is_said_to_differ_from_one_process(images: Path, tiny: Path, tmp_path: Path) -> None:
+    """A merged side does not claim other images by another content hash: it has none."""
+    other = makers.image_folder(tmp_path / "other", 300, seed=9)
+    gm.merge_shards(parts_of(images, tmp_path, 2, extractor=tiny)).save(tmp_path / "merged.npz")
+    merged = tmp_path / "merged.npz"
+    alone, in_parts = (gm.evaluate(other, side, extractor=tiny) for side in (images, merged))
+    assert in_parts.reference.content_hash == ""
+    told = " ".join(gm.explain(alone, in_parts).verdict)
+    assert "reference images (as far as names tell)" not in told and "differs" not in told.replace(
+        "Nothing differs", ""
+    )
+    from genmetrics_rt.explaining.attribution import _other_images
+
+    assert _other_images("reference", in_parts.reference, alone.reference) == ""
 
 
 def test_a_merged_file_is_a_side(images: Path, tiny: Path, tmp_path: Path) -> None:
@@ -170,6 +202,10 @@ class TestRefusals:
         first, second = parts_of(images, tmp_path, 2, extractor=tiny)
         with pytest.raises(gm.InputError, match="named twice"):
             gm.merge_shards([first, second, first])
+        (tmp_path / "link.npz").symlink_to(first)
+        for again in (str(first), first.parent / "." / ".." / first.parent.name / first.name, tmp_path / "link.npz"):
+            with pytest.raises(gm.InputError, match="named twice"):
+                gm.merge_shards([first, second, again])
         copy = tmp_path / "copy.npz"
         copy.write_bytes(second.read_bytes())
         with pytest.raises(gm.InputError, match="are both part 1 of 2: its images would count twice"):
@@ -181,6 +217,13 @@ class TestRefusals:
             gm.merge_shards([paths[4], paths[0], paths[2]])
         with pytest.raises(gm.UnreadableInput, match="does not exist"):
             gm.merge_shards([*paths, tmp_path / "part_9.npz"])
+
+    def test_a_leaf_is_no_part(self, images: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        (leaf, *_) = sorted((tmp_path / f"{second.name}.leaves").glob("0*.npz"))
+        with pytest.raises(gm.InputError, match="holds 1 of the 3 leaves of part 1 of 2"):
+            gm.merge_shards([first, leaf])
 
     def test_parts_of_another_number(self, images: Path, tiny: Path, tmp_path: Path) -> None:
         two, three = parts_of(images, tmp_path, 2, extractor=tiny), parts_of(images, tmp_path, 3, extractor=tiny)
@@ -247,6 +290,87 @@ class TestRefusals:
         with pytest.raises(gm.UnreadableInput, match="no part of a side"):
             gm.merge_shards([first, second])
 
+    @pytest.mark.parametrize(
+        ("record", "told"),
+        [
+            ({"nodes": []}, "moments of a leaf are missing"),
+            ({"nodes": [[0, 0, 128], [0, 0, 128]]}, "missing, or there twice"),
+            ({"nodes": [[1, 0, 1e308]]}, "a node is no numbers"),
+            ({"nodes": [[10**9, 0, 256]]}, "missing, or there twice"),
+            ({"nodes": [[1, 0, 12]]}, "not those of its images"),
+            ({"spatial_nodes": [[1, 0, 12]]}, "spatial moments are not those"),
+            ({"content": ["a"]}, "content of a leaf is missing"),
+            ({"num_images": 12}, "images are missing"),
+            ({"num_images": 300}, "too many"),
+            ({"first": 2, "stop": 5}, "of another part"),
+            ({"index": 4}, "no part 4 of 2"),
+            ({"of": 10**12}, "no part 0 of 1000000000000"),
+            ({"index": "0"}, "no whole number"),
+            ({"job": {}}, "no readable part"),
+            ({"job": {"leaf_size": 0}}, "a size in its job"),
+        ],
+    )
+    def test_headers_that_cannot_be(
+        self, images: Path, tiny: Path, tmp_path: Path, record: dict[str, object], told: str
+    ) -> None:
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        rewrite(first, header=record)
+        with pytest.raises(gm.UnreadableInput, match=told):
+            gm.merge_shards([first, second])
+
+    @pytest.mark.parametrize(
+        ("member", "change", "told"),
+        [
+            ("mean_0", lambda array: array * np.nan, "NaN or infinity"),
+            ("moment_0", lambda array: array / 0, "NaN or infinity"),
+            ("moment_0", lambda array: array[:-1], "shape"),
+            ("mean_0", lambda array: array[:-1], "shape"),
+            ("mean_0", lambda array: array.astype("float32"), "not float64"),
+            ("mean_0", lambda array: np.array("x" * 40), "not float64"),
+            ("values", lambda array: array * np.inf, "NaN or infinity"),
+            ("values", lambda array: array[:, :3], "shape"),
+            ("values", lambda array: array[:-1], "shape"),
+            ("index", lambda array: array + 500, "not those of its images"),
+            ("index", lambda array: array * 0, "not those of its images"),
+            ("index", lambda array: array[:-1], "rows are missing"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_arrays_that_cannot_be(
+        self, images: Path, tiny: Path, tmp_path: Path, member: str, change: object, told: str
+    ) -> None:
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        rewrite(first, **{member: change})
+        with pytest.raises(gm.UnreadableInput, match=f"no readable part.*{told}"):
+            gm.merge_shards([first, second])
+
+    def test_strange_archives(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        """One error of ours, and no memory: neither is believed what an archive says, nor is it unpacked."""
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        whole, arrays = first.read_bytes(), dict(np.load(first))
+        np.savez_compressed(first, **arrays)
+        with pytest.raises(gm.UnreadableInput, match="compressed or encrypted"):
+            gm.merge_shards([first, second])
+        np.savez(first, **{**arrays, "header": np.frombuffer(b"[" * 100_000, np.uint8)})
+        with pytest.raises(gm.UnreadableInput, match="no readable part"):
+            gm.merge_shards([first, second])
+        for member, told in (("mean_0", "has the shape"), ("index", "index is cut off")):
+            with zipfile.ZipFile(first, "w") as archive:
+                for name, array in arrays.items():
+                    buffer = io.BytesIO()
+                    shape = (10**14,) if name == member else array.shape
+                    np.lib.format.write_array_header_1_0(
+                        buffer, {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+                    )
+                    archive.writestr(f"{name}.npy", buffer.getvalue() + array.tobytes())
+            with pytest.raises(gm.UnreadableInput, match=told):
+                gm.merge_shards([first, second])
+        encrypted = bytearray(whole)
+        encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+        first.write_bytes(encrypted)
+        with pytest.raises(gm.UnreadableInput, match="no readable part"):
+            gm.merge_shards([first, second])
+
     def test_nothing_usable(self, tiny: Path, tmp_path: Path) -> None:
         folder = tmp_path / "broken"
         folder.mkdir()
@@ -303,6 +427,82 @@ class TestResuming:
         assert not (tmp_path / "resumed.npz.leaves").exists()
         assert content(gm.merge_shards([path])) == content(expected)
 
+    def test_what_a_kill_left_is_cleared(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        """Between the renaming of the part and the end: its leaves, and what was half written."""
+        (path,) = parts_of(images, tmp_path, 1, extractor=tiny)
+        left = tmp_path / f"{path.name}.leaves"
+        left.mkdir()
+        for name in ("000000.npz", ".0123456789abcdef.part"):
+            (left / name).write_bytes(b"left")
+        gm.make_shard(images, path, index=0, of=1, extractor=tiny)
+        assert not left.exists() and path.exists()
+
+    def test_nothing_is_written_beside_the_part(
+        self, images: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moved = []
+        replace = os.replace
+        monkeypatch.setattr(os, "replace", lambda a, b: (moved.append(Path(a).parent.name), replace(a, b)))
+        parts_of(images, tmp_path, 1, extractor=tiny)
+        assert set(moved) == {"part_0_of_1.npz.leaves"}
+
+    def test_strict_looks_at_what_is_finished(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        first, second = parts_of(images, tmp_path, 2, extractor=tiny)
+        for index, path, name in ((0, first, "notes.txt"), (1, second, "notes.txt")):
+            with pytest.raises(gm.UnreadableInput, match=f"made without strict: {name} cannot be used"):
+                gm.make_shard(images, path, index=index, of=2, extractor=tiny, strict=True)
+        folder = makers.image_folder(tmp_path / "folder", 200, seed=1)
+        (folder / "a.png").write_bytes(b"no image")
+        path = tmp_path / "strict.npz"
+
+        def stop(state: gm.Progress) -> None:
+            if state.done > 128:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            gm.make_shard(folder, path, index=0, of=1, extractor=tiny, progress=stop)
+        assert path.with_name("strict.npz.leaves").exists()
+        for options in ({"strict": True}, {}):
+            if options:
+                with pytest.raises(gm.UnreadableInput, match=r"a\.png cannot be used"):
+                    gm.make_shard(folder, path, index=0, of=1, extractor=tiny, **options)
+            else:
+                gm.make_shard(folder, path, index=0, of=1, extractor=tiny)
+        with pytest.raises(gm.UnreadableInput, match=r"a\.png cannot be used"):
+            gm.make_shard(folder, path, index=0, of=1, extractor=tiny, strict=True)
+
+    def test_two_processes_on_one_part(self, images: Path, tiny: Path, tmp_path: Path) -> None:
+        """The other one is done while this one is in its third leaf, and took all leaves away."""
+        path = tmp_path / "part.npz"
+        others: list[gm.Shard] = []
+
+        def other(state: gm.Progress) -> None:
+            if state.done > 300 and not others:
+                others.append(gm.make_shard(images, path, index=0, of=1, extractor=tiny))
+
+        done = gm.make_shard(images, path, index=0, of=1, extractor=tiny, progress=other)
+        assert others[0].resumed == 2 and done.num_images == others[0].num_images == 600
+        assert [file.name for file in tmp_path.iterdir()] == ["part.npz"]
+
+    def test_what_ctrl_c_says(self) -> None:
+        assert "Leaves that were finished are kept" in _what_is_left({"leaf": None, "cache": False})
+
+    def test_the_cache_is_for_those_who_ask(
+        self, images: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        home = tmp_path / "home"
+        monkeypatch.setenv("GENMETRICS_HOME", str(home))
+        gm.make_shard(images, tmp_path / "0.npz", index=0, of=2, extractor=tiny)
+        assert not home.exists()
+        gm.make_shard(images, tmp_path / "1.npz", index=1, of=2, extractor=tiny, cache=True)
+        assert list(home.rglob("*.block"))
+        home = tmp_path / "no folder"
+        home.write_text("")
+        monkeypatch.setenv("GENMETRICS_HOME", str(home))
+        command = ["shard", str(images), "--index", "0", "--of", "1", "-o", str(tmp_path / "c.npz"), "-e", str(tiny)]
+        done = CliRunner().invoke(app, [*command, "--cache"])
+        assert done.exit_code == 0 and "cannot be written" in done.stderr
+
     def test_killed_and_started_again(self, images: Path, tiny: Path, tmp_path: Path) -> None:
         """SIGKILL, at a moment that nobody chose well: the files that are there are whole, and the rest follows."""
         path = tmp_path / "killed.npz"
@@ -323,6 +523,49 @@ class TestResuming:
         assert "1 of its leaves from an earlier run" in result.stderr
         expected = gm.merge_shards(parts_of(images, tmp_path, 1, extractor=tiny))
         assert content(gm.merge_shards([path])) == content(expected)
+
+
+class StoreThatFails(Entries):
+    """600 images, some of which the store does not give just now."""
+
+    def __init__(self, failing: set[int]) -> None:
+        super().__init__("store", RowNames(600))
+        self.failing, self.images = failing, makers.pictures(600, seed=4)
+
+    def read(self, index: int) -> RawImage:
+        if index in self.failing:
+            raise Undecodable("cannot be read: token expired", transient=True)
+        return RawImage(self.entry_name(index), pixels=self.images[index])
+
+
+class TestImagesThatCannotBeReadJustNow:
+    def test_their_leaves_are_not_kept(self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = StoreThatFails({130, 131, 520})
+        monkeypatch.setattr("genmetrics_rt.scale.sharding.open_side", lambda side: store)
+        path = tmp_path / "part.npz"
+        with pytest.raises(gm.UnreadableInput) as error:
+            gm.make_shard("store", path, index=0, of=1, extractor=tiny)
+        told = str(error.value)
+        assert "3 images could not be read just now, for instance image 130: cannot be read: token expired" in told
+        assert "2 of 5 leaves: 1 (2), 4 (1)" in told and "the same command goes on from there" in told
+        assert [file.name for file in sorted(path.with_name("part.npz.leaves").iterdir())] == [
+            "000000.npz", "000002.npz", "000003.npz",
+        ]  # fmt: skip
+        assert not path.exists()
+        store.failing.clear()
+        done = gm.make_shard("store", path, index=0, of=1, extractor=tiny)
+        assert (done.num_images, done.resumed, done.computed) == (600, 3, 128 + 88) and not done.skipped
+        assert np.array_equal(
+            gm.merge_shards([path]).features.values, gm.make_reference(store.images, extractor=tiny).features.values
+        )
+
+    def test_a_store_that_gives_nothing_ends_it(
+        self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = StoreThatFails(set(range(128, 600)))
+        monkeypatch.setattr("genmetrics_rt.scale.sharding.open_side", lambda side: store)
+        with pytest.raises(gm.UnreadableInput, match=r"128 images .* 1 of 5 leaves: 1 \(128\)"):
+            gm.make_shard("store", tmp_path / "part.npz", index=0, of=1, extractor=tiny)
 
 
 def test_the_commands(images: Path, tiny: Path, tmp_path: Path) -> None:

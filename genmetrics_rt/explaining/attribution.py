@@ -261,11 +261,11 @@ def _complaints(name: str, report: Report, found: Values, pair: FeaturePair) -> 
         ("reference", pair.reference.summary, report.reference),
     )
     other = [_other_images(what, given, stated) for what, given, stated in sides]
-    unknown = [what for what, _, stated in sides if not stated.content_hash]
+    unknown = [what for what, given, stated in sides if "" in (given.content_hash, stated.content_hash)]
     if any(other):
         why = f"{' and '.join(filter(None, other))}. The steps hold for the images given."
     elif unknown:
-        why = f"it holds no content hash of its {' and '.join(unknown)} side, which may have been another one."
+        why = f"a content hash of its {' and '.join(unknown)} side is missing: it may have been another one."
     else:
         why = "the images are the same by their content hashes, so run `genmetrics bundles verify` on both machines."
     yield f"The recomputed {', '.join(wrong)} of {name} {'is' if len(wrong) == 1 else 'are'} not what it says: {why}"
@@ -273,7 +273,7 @@ def _complaints(name: str, report: Report, found: Values, pair: FeaturePair) -> 
 
 def _other_images(what: str, given: SideSummary, stated: SideSummary) -> str:
     """``the generated images given (60) are not those of the report (50), by their content hashes``, if so."""
-    if not stated.content_hash or given.content_hash == stated.content_hash:
+    if "" in (stated.content_hash, given.content_hash) or given.content_hash == stated.content_hash:
         return ""
     numbers = [f" ({side.num_images})" if given.num_images != stated.num_images else "" for side in (given, stated)]
     return (

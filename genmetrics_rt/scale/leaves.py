@@ -24,8 +24,8 @@ from genmetrics_rt.arrays import FeatureArray, require_finite
 from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.datasets import JoinedSource
 from genmetrics_rt.decode import rules_in_force
-from genmetrics_rt.errors import EmptySide, TooFewImages
-from genmetrics_rt.extraction import extract
+from genmetrics_rt.errors import EmptySide, TooFewImages, UnreadableInput
+from genmetrics_rt.extraction import Extraction, extract
 from genmetrics_rt.extractor import CHUNK, FeatureExtractor
 from genmetrics_rt.features import MAX_KEPT, Features, row_priorities
 from genmetrics_rt.generators import GeneratorSource
@@ -238,8 +238,8 @@ def run_leaf(
     strict: bool = False,
     stage: str = "images",
     progress: ProgressCallback | None = None,
-) -> tuple[Leaf, int]:
-    """Compute one leaf; also how many of its images went through the network now. Raises as `extract` does."""
+) -> tuple[Leaf, Extraction]:
+    """Compute one leaf; also how its images were read: see `unread`. Raises as `extract` does."""
     collector = LeafCollector(job.highest_kept, job.seed)
     run = extract(
         extractor,
@@ -251,7 +251,37 @@ def run_leaf(
         stage=stage,
         progress=progress,
     )
-    return collector.result(number, run.content_hash, run.skipped, extractor.summary.dimension), run.computed
+    return collector.result(number, run.content_hash, run.skipped, extractor.summary.dimension), run
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A leaf with images that could not be read just now. It is not kept: they would be lost for good."""
+
+    leaf: int
+    num_images: int
+    example: SkippedImage | None = None
+
+
+def unread(number: int, run: Extraction) -> Unread | None:
+    """None where a leaf may be kept."""
+    if not run.transient:
+        return None
+    # Which of the skipped ones they are, an extraction does not say, unless they are all.
+    return Unread(number, run.transient, run.skipped[0] if run.transient == len(run.skipped) else None)
+
+
+def unread_error(job: Job, found: Sequence[Unread], kept: str) -> UnreadableInput:
+    """What is said at the end of a pass that left leaves out. ``kept`` says what is not lost."""
+    what = f"{job.extractor.modality}s"
+    leaves = ", ".join(f"{entry.leaf} ({entry.num_images:,})" for entry in found[:10])
+    example = next((entry.example for entry in found if entry.example), None)
+    instance = f", for instance {example.name}: {example.reason}" if example else ""
+    return UnreadableInput(
+        f"{job.source}: {sum(entry.num_images for entry in found):,} {what} could not be read just now{instance}. They "
+        f"are of {len(found):,} of {job.num_leaves:,} leaves: {leaves}{' …' if len(found) > 10 else ''}. {kept} What "
+        "stays unreadable: put an empty file in its place, and it is skipped and listed."
+    )
 
 
 class MomentTree:
@@ -289,6 +319,14 @@ class MomentTree:
         moments = Moments.of(whole)  # one triangle for both: where rounding differs, the upper one holds
         return whole if moments is None else moments.accumulator()
 
+    def __getstate__(self) -> list[tuple[_Node, Moments | None]]:
+        return list(self.nodes())  # half of each moment says all
+
+    def __setstate__(self, nodes: list[tuple[_Node, Moments | None]]) -> None:
+        self.__init__()  # type: ignore[misc]
+        for node, moments in nodes:
+            self.add(moments, node)
+
     def _in_order(self) -> list[_Node]:
         return sorted(self._nodes, key=lambda node: node[1] << node[0])
 
@@ -298,11 +336,14 @@ def reference_of(
     moments: MomentTree,
     spatial: MomentTree,
     rows: Iterable[Rows],
-    content: Iterable[str],
     skipped: Iterable[SkippedImage],
-    how: str,
+    *notes: str,
 ) -> Reference:
-    """All leaves of a side as a `Reference`. ``how`` says how they were computed, for the notes of a report."""
+    """All leaves of a side as a `Reference`. ``notes`` say how they were computed, for a report.
+
+    It has no content hash: that of one process is over the digests of all images in order, which nobody has in one
+    place, and another one would say that the images are others.
+    """
     found, whole = _sample(list(rows), job), moments.result()
     lost = tuple(skipped)
     if whole.num_images == 0:
@@ -310,9 +351,9 @@ def reference_of(
         raise EmptySide(f"{job.source}: none of {job.num_entries:,} entries could be used.{first}")
     if whole.num_images == 1:
         raise TooFewImages(f"{job.source} has one image that can be used. Mean and covariance need at least 2.")
-    notes = [how]
+    told = [*notes]
     if len(found.index) < whole.num_images:
-        notes.append(
+        told.append(
             f"KID and the metrics that look at neighbours see a uniform sample of {len(found.index):,} of its "
             f"{whole.num_images:,} images (smallest hashes of position and seed {job.seed}); mean and covariance are "
             "those of all."
@@ -331,9 +372,9 @@ def reference_of(
         summary=SideSummary(
             num_images=whole.num_images,
             source=job.source,
-            content_hash=hashlib.sha256("".join(content).encode()).hexdigest(),
+            content_hash="",
             skipped=lost,
-            notes=tuple(notes),
+            notes=tuple(told),
         ),
         settings=dict(job.settings),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from genmetrics_rt.bundle import Bundle
-from genmetrics_rt.errors import FeatureMismatch, InputError, MissingInput
+from genmetrics_rt.errors import FeatureMismatch, InputError, MissingInput, UnreadableInput
+from genmetrics_rt.extractor import FeatureExtractor
 from genmetrics_rt.features import MAX_KEPT
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.generators import GeneratorSource
@@ -19,7 +21,16 @@ from genmetrics_rt.preparation import Preparation
 from genmetrics_rt.progress import Progress, ProgressCallback
 from genmetrics_rt.reference import Reference, require_npz
 from genmetrics_rt.report import SkippedImage
-from genmetrics_rt.scale.leaves import Job, MomentTree, Rows, reference_of, run_leaf
+from genmetrics_rt.scale.leaves import (
+    Job,
+    MomentTree,
+    Rows,
+    Unread,
+    reference_of,
+    run_leaf,
+    unread,
+    unread_error,
+)
 from genmetrics_rt.scale.part_files import (
     PartHeader,
     leaves_of_part,
@@ -47,6 +58,7 @@ class Shard:
     skipped: tuple[SkippedImage, ...]
     resumed: int  # leaves that an earlier run had finished
     computed: int  # images that went through the network now
+    notes: tuple[str, ...] = ()  # of the feature cache
 
 
 def make_shard(
@@ -65,7 +77,7 @@ def make_shard(
     seed: int = 0,
     max_kept: int = MAX_KEPT,
     leaf_size: int | None = None,
-    cache: bool = True,
+    cache: bool = False,
     strict: bool = False,
     batch_size: int | None = None,
     threads: int | None = None,
@@ -74,7 +86,8 @@ def make_shard(
     """Compute one of ``of`` parts of a side, wherever there is room for it, and write it to ``path``.
 
     Call it again after it was killed: finished leaves lie beside the file, in ``<path>.leaves``, and are not computed
-    again. A part that is finished is left as it is.
+    again. A part that is finished is left as it is. A leaf with images that could not be read just now (a store that
+    does not answer) is not kept: the others are computed, then an error says so.
 
     Parameters
     ----------
@@ -86,6 +99,8 @@ def make_shard(
         Rows of the whole side, not of a part, that are kept for the metrics that look at neighbours.
     leaf_size
         Entries of a leaf, the same for all parts; None is `default_leaf_size`.
+    cache
+        Store the features of every image too, which is not needed to go on later: 12 kB an image for Inception.
 
     The others are those of `make_reference`.
 
@@ -94,6 +109,8 @@ def make_shard(
     InputError
         Besides the reasons of `make_reference`: an ``index`` that does not exist, more parts than leaves, or a file or
         leaves under this name that belong to another job, with what differs.
+    UnreadableInput
+        Images that could not be read just now; with ``strict`` also one that can never be used.
     """
     path = Path(path)
     require_npz(path)
@@ -113,36 +130,19 @@ def make_shard(
             f"{source.name} has {len(source):,} entries, which are {job.num_leaves:,} leaves of {job.leaf_size:,}; it "
             f"cannot be cut into {of:,} parts. Use --of {job.num_leaves} at most."
         )
-    numbers = leaves_of_part(job.num_leaves, index, of)
+    part = _Part(path, job, index, of, strict, source.skipped)
     if path.exists():
-        finished = read_header(path)
-        _require_same_job(path, finished, job, index, of)
-        return _shard(path, finished, resumed=len(numbers), computed=0)
-
-    folder = path.with_name(path.name + ".leaves")
-    total = sum(len(job.positions(number)) for number in numbers)
-    resumed = computed = done = 0
-    for number in numbers:
-        file = folder / f"{number:06}.npz"
-        if file.exists():
-            _require_same_job(file, read_header(file), job, index, of)
-            resumed += 1
-        else:
-            told = _told(progress, f"part {index} of {of}", done, total)
-            leaf, fresh = run_leaf(
-                job, number, source, network, cache=preparation.store, strict=strict, stage="part", progress=told
-            )
-            computed += fresh
-            write_leaf(file, job, leaf, index, of)
-        done += len(job.positions(number))
-
-    header = _join(path, [folder / f"{number:06}.npz" for number in numbers], source.skipped if index == 0 else ())
-    for pattern in ("[0-9]*.npz", ".*.part"):  # the second of runs that were killed while they wrote
-        for file in folder.glob(pattern):
-            file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty: it holds what is not ours
-        folder.rmdir()
-    return _shard(path, header, resumed=resumed, computed=computed)
+        return part.finished(resumed=len(part.leaves), computed=0)
+    told = _Told(progress, f"part {index} of {of}", total=sum(len(job.positions(number)) for number in part.leaves))
+    try:
+        resumed, computed = _run_leaves(part, source, network, preparation, told)
+        if not path.exists():
+            part.join()
+    except InputError:
+        if not path.exists():
+            raise
+        resumed, computed = len(part.leaves), 0  # another process finished it meanwhile, and took the leaves away
+    return replace(part.finished(resumed=resumed, computed=computed), notes=tuple(preparation.store.notes))
 
 
 def merge_shards(paths: Sequence[str | os.PathLike[str]]) -> Reference:
@@ -162,10 +162,13 @@ def merge_shards(paths: Sequence[str | os.PathLike[str]]) -> Reference:
     """
     if not paths:
         raise InputError("There is nothing to merge. Give the files that genmetrics shard wrote.")
-    files = {Path(path): read_header(Path(path)) for path in paths}
-    if len(files) < len(paths):
-        twice = next(path for place, path in enumerate(paths) if path in paths[:place])
-        raise InputError(f"{twice} is named twice, and its images would count twice. Name each part once.")
+    files: dict[Path, PartHeader] = {}
+    places = set[Path]()
+    for path in map(Path, paths):
+        if path.resolve() in places:
+            raise InputError(f"{path} is named twice, and its images would count twice. Name each part once.")
+        places.add(path.resolve())
+        files[path] = read_header(path)
     first_path, first = next(iter(files.items()))
     by_index: dict[int, Path] = {}
     for path, header in files.items():
@@ -180,18 +183,25 @@ def merge_shards(paths: Sequence[str | os.PathLike[str]]) -> Reference:
                 f"{first_path} is one of {first.of} parts and {path} one of {header.of}: some images would count twice "
                 "and others not at all. Merge parts of one --of."
             )
+        leaves = leaves_of_part(header.job.num_leaves, header.index, header.of)
+        if header.leaves != leaves:
+            raise InputError(
+                f"{path} holds {len(header.leaves):,} of the {len(leaves):,} leaves of {header.name}: it is one "
+                "of those that a part is made of. Name the file that genmetrics shard was given with -o."
+            )
         if header.index in by_index:
             raise InputError(
                 f"{by_index[header.index]} and {path} are both {header.name}: its images would count twice. Leave one "
                 "out."
             )
         by_index[header.index] = path
-    missing = [index for index in range(first.of) if index not in by_index]
+    missing = list(itertools.islice((index for index in range(first.of) if index not in by_index), 20))
     if missing:
-        named = ", ".join(map(str, missing[:20])) + (" …" if len(missing) > 20 else "")
+        count = first.of - len(by_index)
+        named = ", ".join(map(str, missing)) + (" …" if count > len(missing) else "")
         raise MissingInput(
-            f"Of {first.of} parts {len(missing)} {'is' if len(missing) == 1 else 'are'} missing: {named}. Make "
-            f"{'it' if len(missing) == 1 else 'them'} with genmetrics shard {first.job.source} --index {missing[0]} "
+            f"Of {first.of} parts {count} {'is' if count == 1 else 'are'} missing: {named}. Make "
+            f"{'it' if count == 1 else 'them'} with genmetrics shard {first.job.source} --index {missing[0]} "
             f"--of {first.of} -o FILE, or the scores would be those of other images than you think."
         )
     moments, spatial = MomentTree(), MomentTree()
@@ -205,7 +215,6 @@ def merge_shards(paths: Sequence[str | os.PathLike[str]]) -> Reference:
         moments,
         spatial,
         rows,
-        [content for header in headers for content in header.content],
         [entry for header in headers for entry in header.skipped],
         f"Merged from {first.of} parts of together {first.job.num_leaves:,} leaves.",
     )
@@ -237,62 +246,143 @@ def open_source(side: Any, preparation: Preparation, *, sample_seed: int | None 
     return opened
 
 
-def _join(path: Path, files: Sequence[Path], skipped: Sequence[SkippedImage]) -> PartHeader:
-    """Write a part from the files of its leaves; memory holds the rows and a few states."""
-    moments, spatial = MomentTree(), MomentTree()
-    headers, rows = [], list[Rows]()
-    for file in files:
-        header, own = read_part(file, moments, spatial)
-        headers.append(header)
-        rows.append(own)
-    whole = replace(
-        headers[0],
-        stop=headers[-1].stop,
-        content=tuple(content for header in headers for content in header.content),
-        skipped=(*skipped, *(entry for header in headers for entry in header.skipped)),
-        num_images=sum(header.num_images for header in headers),
-    )
-    write_part(path, whole, moments, spatial, rows)
-    return whole
+@dataclass(frozen=True)
+class _Part:
+    """The part that is asked for, its file and the folder of its leaves."""
 
+    path: Path
+    job: Job
+    index: int
+    of: int
+    strict: bool
+    beside: tuple[SkippedImage, ...]  # what lay beside the entries; listed with the first part
 
-def _require_same_job(path: Path, found: PartHeader, job: Job, index: int, of: int) -> None:
-    differences = found.job.differences(job)
-    if (found.index, found.of) != (index, of):
-        differences.append(f"the part ({found.index} of {found.of} and {index} of {of})")
-    if differences:
-        raise FeatureMismatch(
-            f"{path} is there already, from another job: {', '.join(differences)} differ. Delete it, or name another "
-            "file with -o."
+    @property
+    def leaves(self) -> range:
+        return leaves_of_part(self.job.num_leaves, self.index, self.of)
+
+    @property
+    def folder(self) -> Path:
+        return self.path.with_name(self.path.name + ".leaves")
+
+    def file_of(self, number: int) -> Path:
+        return self.folder / f"{number:06}.npz"
+
+    def require_same(self, path: Path, leaves: range) -> PartHeader:
+        """The header of what lies at ``path``. Raises `FeatureMismatch` where it is not what this run would write."""
+        found = read_header(path)
+        differences = found.job.differences(self.job)
+        if (found.index, found.of) != (self.index, self.of):
+            differences.append(f"the part ({found.index} of {found.of} and {self.index} of {self.of})")
+        elif found.leaves != leaves:
+            differences.append("the leaves in it")
+        if differences:
+            raise FeatureMismatch(
+                f"{path} is there already, from another job: {', '.join(differences)} differ. Delete it, or name "
+                "another file with -o."
+            )
+        if self.strict and (found.skipped or self.beside):
+            first = (*self.beside, *found.skipped)[0]
+            raise UnreadableInput(
+                f"{path} was made without strict: {first.name} cannot be used: {first.reason}. With strict every file "
+                "must be usable; without it, this one is skipped and listed."
+            )
+        return found
+
+    def finished(self, *, resumed: int, computed: int) -> Shard:
+        """The file that is there, and nothing else of it."""
+        header = self.require_same(self.path, self.leaves)
+        for pattern in ("[0-9]*.npz", ".*.part"):  # the second of runs that were killed while they wrote
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: it holds what is not ours
+            self.folder.rmdir()
+        return Shard(
+            path=self.path,
+            index=self.index,
+            of=self.of,
+            num_images=header.num_images,
+            num_entries=self.job.num_entries,
+            extractor=self.job.extractor.name,
+            modality=self.job.extractor.modality,
+            skipped=header.skipped,
+            resumed=resumed,
+            computed=computed,
         )
 
+    def join(self) -> None:
+        """Write the part from the files of its leaves; memory holds the rows and a few states."""
+        moments, spatial = MomentTree(), MomentTree()
+        headers, rows = [], list[Rows]()
+        for number in self.leaves:
+            header, own = read_part(self.file_of(number), moments, spatial)
+            headers.append(header)
+            rows.append(own)
+        whole = replace(
+            headers[0],
+            stop=headers[-1].stop,
+            content=tuple(content for header in headers for content in header.content),
+            skipped=(
+                *(self.beside if self.index == 0 else ()),
+                *(entry for header in headers for entry in header.skipped),
+            ),
+            num_images=sum(header.num_images for header in headers),
+        )
+        write_part(self.path, whole, moments, spatial, rows, within=self.folder)
 
-def _shard(path: Path, header: PartHeader, *, resumed: int, computed: int) -> Shard:
-    return Shard(
-        path=path,
-        index=header.index,
-        of=header.of,
-        num_images=header.num_images,
-        num_entries=header.job.num_entries,
-        extractor=header.job.extractor.name,
-        modality=header.job.extractor.modality,
-        skipped=header.skipped,
-        resumed=resumed,
-        computed=computed,
-    )
+
+def _run_leaves(
+    part: _Part, source: ImageSource | TextSource, network: FeatureExtractor, preparation: Preparation, told: _Told
+) -> tuple[int, int]:
+    """Compute the leaves that are not there yet. How many were, and how many images went through the network."""
+    job, found = part.job, list[Unread]()
+    resumed = computed = 0
+    for number in part.leaves:
+        file, images = part.file_of(number), len(job.positions(number))
+        if part.path.exists():  # another process was faster
+            return resumed, computed
+        if file.exists():
+            part.require_same(file, range(number, number + 1))
+            resumed += 1
+        else:
+            leaf, run = run_leaf(
+                job, number, source, network, cache=preparation.store, strict=part.strict, stage="part",
+                progress=told.of_leaf(),
+            )  # fmt: skip
+            computed += run.computed
+            missing = unread(number, run)
+            if missing is None:
+                write_leaf(file, job, leaf, part.index, part.of)
+            else:
+                found.append(missing)
+                if missing.num_images == images:
+                    break  # nothing can be read at all
+        told.before += images
+    if found:
+        raise unread_error(job, found, "The others are kept: the same command goes on from there.")
+    return resumed, computed
 
 
-def _told(progress: ProgressCallback | None, stage: str, before: int, total: int) -> ProgressCallback | None:
-    """The progress of a leaf, told as that of the part."""
-    if progress is None:
-        return None
+@dataclass
+class _Told:
+    """The progress of leaves, told as that of the part."""
 
-    def tell(state: Progress) -> None:
-        rate, done = state.images_per_second, before + state.done
-        left = (total - done) / rate if rate else None
-        progress(replace(state, stage=stage, done=done, total=total, seconds_left=left))
+    progress: ProgressCallback | None
+    stage: str
+    total: int
+    before: int = 0  # images of the leaves that are done
 
-    return tell
+    def of_leaf(self) -> ProgressCallback | None:
+        progress = self.progress
+        if progress is None:
+            return None
+
+        def tell(state: Progress) -> None:
+            rate, done = state.images_per_second, self.before + state.done
+            left = (self.total - done) / rate if rate else None
+            progress(replace(state, stage=self.stage, done=done, total=self.total, seconds_left=left))
+
+        return tell
 
 
 def _require_index(index: int, of: int) -> None:
