@@ -26,7 +26,10 @@ def test_half_an_hour_under_load() -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     print(found)
     assert found["images_per_second_offered"] > 190 > found["images_per_second_extracted"]
-    assert found["p99_ms_added"] < 1 and found["p99_cpu_ms_added"] < 0.2
+    assert found["p99_ms_added"] < 1 and found["p99_ms_added_without_copy"] < 1
+    assert found["p99_cpu_ms_added_without_copy"] < 0.2
+    # With the copy it is that of 197 kB, which no way between processes goes without.
+    assert found["p99_cpu_ms_added"] < 0.2 + found["p99_cpu_ms_of_a_bare_copy"]
     assert found["service_mb_per_minute"] < 1 and found["worker_mb_per_minute"] < 1
     assert found["finished_panes"] > 0 and found["errors"] == 0
 
@@ -41,7 +44,9 @@ def test_at_most_one_healthy_window_in_a_thousand_raises_an_alarm() -> None:
         rng = np.random.default_rng([seed, 3])
         draw = stand_in if seed % 2 else reference_rows
         sizes = Sizes(window=160, panes=4, max_rows=160)
-        judge = Judge(reference_of(reference_rows(rng, 300)), reference_of(draw(rng, 1_200)).features, sizes)
+        # Every fifth reference is so small that coverage is 1 in all healthy windows.
+        size = 100 if seed % 5 == 4 else 300
+        judge = Judge(reference_of(reference_rows(rng, size)), reference_of(draw(rng, 1_200)).features, sizes)
         for _ in range(300):
             panes = [pane_of(draw(rng, 40)) for _ in range(7)]
             looks = [judge.values(merge(panes[start : start + 4], max_rows=160)) for start in range(4)]

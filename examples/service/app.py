@@ -99,7 +99,7 @@ if monitor is not None:
 def image() -> Response:
     made = generator(1)
     if monitor is not None:
-        monitor.observe(made)
+        monitor.observe(made, copy=False)  # nobody changes it after this
     buffer = io.BytesIO()
     Image.fromarray(made[0]).save(buffer, "PNG")
     return Response(buffer.getvalue(), media_type="image/png")
