@@ -36,6 +36,7 @@ from genmetrics_rt.errors import InputError, UnreadableInput
 from genmetrics_rt.report import SkippedImage
 from genmetrics_rt.sources import (
     MAX_FILE_BYTES,
+    NOT_AN_IMAGE,
     ArraySource,
     Entries,
     Undecodable,
@@ -83,8 +84,13 @@ class ZipSource(Entries):
         return content
 
 
-class TarSource(Entries):
-    """The images of a tar, plain or compressed with gzip, bzip2 or xz."""
+class TarFile:
+    """The images of a tar, plain or compressed with gzip, bzip2 or xz; maybe none.
+
+    Files whose names are the same up to the first dot are one sample, as in a WebDataset: what lies beside an image is
+    its annotation, and not listed in ``skipped``. Where one of them is an image of a plain name (``7.jpg``), the first
+    such is the image of the sample, and further ones (``7.mask.png``) are skipped with a reason.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         listing = _Listing(name)
@@ -92,10 +98,13 @@ class TarSource(Entries):
             file = _open_tar(path, name)
             self._file = _SharedFile(file)
             _list_tar(file, listing)
-            names, self._where = listing.sorted()
-        super().__init__(name, names, listing.skipped)
+            self.names, self._where, self.skipped = listing.samples()
 
-    def _content(self, index: int) -> bytes:
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def content(self, index: int) -> bytes:
+        """The bytes of one image file. Raises `Undecodable`."""
         start, size = map(int, self._where[index])
         try:
             content = self._file.read(start, size)
@@ -104,6 +113,17 @@ class TarSource(Entries):
         if len(content) != size:
             raise Undecodable("cut off: the archive became shorter")
         return content
+
+
+class TarSource(Entries):
+    """The images of one `TarFile` as a side."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._tar = TarFile(path, name)
+        super().__init__(name, self._tar.names, self._tar.skipped)
+
+    def _content(self, index: int) -> bytes:
+        return self._tar.content(index)
 
 
 def open_npz(path: Path, name: str) -> ArraySource:
@@ -169,6 +189,29 @@ class _Listing:
         """Names in order and, compactly, the numbers of each."""
         names = sorted(self._images)
         return names, np.array([self._images[name] for name in names], np.int64)
+
+    def samples(self) -> tuple[list[str], NDArray[np.int64], list[SkippedImage]]:
+        """As `sorted`, with one image for each sample, and what is skipped without the annotations of images."""
+        image_of: dict[str, str] = {}
+        for name in sorted(self._images):
+            if PurePosixPath(name).name.count(".") == 1:
+                image_of.setdefault(_sample(name), name)
+        for name in sorted(self._images):
+            chosen = image_of.get(_sample(name), name)
+            if chosen != name:
+                del self._images[name]
+                reason = f"another image of the sample {printable(chosen)}"
+                self.skipped.append(SkippedImage(printable(name), reason))
+        samples = set(map(_sample, self._images))
+        return *self.sorted(), [
+            entry for entry in self.skipped if entry.reason != NOT_AN_IMAGE or _sample(entry.name) not in samples
+        ]
+
+
+def _sample(name: str) -> str:
+    """WebDataset's key of a member: its path up to the first dot of the file name."""
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/{file.partition('.')[0]}"
 
 
 def _require_readable(member: zipfile.ZipInfo, archive: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from genmetrics_rt.errors import EmptySide, InputError, MissingInput, TooFewImages, UnreadableInput
 from genmetrics_rt.features import Features
 from genmetrics_rt.render.numbers import count, counted
-from genmetrics_rt.sources import ImageSource
+from genmetrics_rt.sources import Entries, ImageSource
 from genmetrics_rt.texts import TextSource
 
 Labels: TypeAlias = "dict[str, str] | list[str] | None"  # by name, by position, by folder
@@ -62,7 +62,8 @@ def classes_of(features: Features, source: ImageSource | TextSource | None, name
         )
     names = [source.entry_name(position) for position in positions]
     if labels is None:
-        found = [entry.split("/", 1)[0] if "/" in entry else None for entry in names]
+        inside = [source.inner_name(position) for position in positions] if isinstance(source, Entries) else names
+        found = [entry.split("/", 1)[0] if "/" in entry else None for entry in inside]
         how = "lie in no class folder. Sort the images into one folder for each class, or give labels"
     else:
         found = [labels.get(entry) for entry in names]

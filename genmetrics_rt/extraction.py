@@ -36,6 +36,8 @@ from genmetrics_rt.report import SkippedImage
 from genmetrics_rt.sources import Entries, ImageSource, RawImage, Undecodable, unreadable_digest
 from genmetrics_rt.texts import RawText, TextSource
 
+_REMOTE_READS = 16  # at a time, of a source behind a network
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -123,7 +125,8 @@ class _Pass:
     ) -> None:
         self._extractor, self._source, self._cache, self._meter = extractor, source, cache, meter
         # Two pools, so that hashing the next chunk never waits behind the decoding of this one.
-        self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="genmetrics-hash")
+        hashing = _REMOTE_READS if isinstance(source, Entries) and source.is_remote else 1
+        self._hashing = ThreadPoolExecutor(max_workers=hashing, thread_name_prefix="genmetrics-hash")
         self._decoding = ThreadPoolExecutor(max_workers=extractor.threads, thread_name_prefix="genmetrics-decode")
 
     def __enter__(self) -> Self:
@@ -146,13 +149,14 @@ class _Pass:
             yield first, finish()
 
     def _chunks(self, positions: Sequence[int]) -> Iterator[_Chunk]:
-        def digests_of(start: int) -> list[str]:
-            return [self._source.digest(position) for position in positions[start : start + CHUNK]]
+        def digests_from(start: int) -> list[Future[str]]:
+            return [self._hashing.submit(self._source.digest, each) for each in positions[start : start + CHUNK]]
 
-        coming = self._hashing.submit(digests_of, 0)
+        coming = digests_from(0)
         for start in range(0, len(positions), CHUNK):
-            digests = coming.result()
-            coming = self._hashing.submit(digests_of, start + CHUNK)
+            following = digests_from(start + CHUNK)
+            digests = [job.result() for job in coming]
+            coming = following
             stored = _Block.from_arrays(self._cache.get(key_of(self._extractor, digests)))
             some = positions[start : start + CHUNK]
             jobs = []

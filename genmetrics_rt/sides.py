@@ -111,6 +111,8 @@ def open_side(value: Any) -> Side:
 def _open_path(value: str | Path) -> Side:
     if value == "":  # to the operating system this would be the current folder
         raise InputError("An empty path was given for a side: is a shell variable unset? Give a folder or file.")
+    if isinstance(value, str):
+        value = value.removeprefix("file://")
     path = Path(value).expanduser()
     try:
         if not path.exists():

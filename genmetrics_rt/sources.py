@@ -2,8 +2,8 @@
 
 Nothing vanishes: whatever lies in a folder or an archive is an entry of its source, or it is in ``skipped`` with a
 reason, hidden files and folders too. Ignored is only what an operating system leaves beside the user's files
-(`is_clutter`), and folders count as no file. Order is that of the POSIX relative paths by code points: the same on
-every system, in every locale, and in a folder as in an archive of it.
+(`is_clutter`), and in a tar the annotations of an image; folders count as no file. Order is that of the POSIX relative
+paths by code points: the same on every system, in every locale, and in a folder as in an archive of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -34,6 +34,7 @@ IMAGE_SUFFIXES = frozenset(
 TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})  # TGA has no signature: only tried where the name says so
 # Pictures to their owner, but not to us: their reason says so, instead of "not an image file".
 OTHER_IMAGE_SUFFIXES = frozenset(".heic .heif .jxl .svg .exr .hdr .dng .cr2 .cr3 .nef .arw .dds .pcx .eps".split())
+NOT_AN_IMAGE = "not an image file"
 CLUTTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
 
@@ -106,6 +107,8 @@ class ImageSource(Protocol):
 class Entries:
     """What the sources of stored images share: names in order, and digests by reading."""
 
+    is_remote = False  # reading waits for a network, so that many threads read faster than few
+
     def __init__(self, name: str, names: Sequence[str], skipped: Sequence[SkippedImage] = ()) -> None:
         self.name = name
         self.skipped = tuple(sorted(skipped, key=lambda entry: (entry.name, entry.reason)))
@@ -118,6 +121,10 @@ class Entries:
 
     def entry_name(self, index: int) -> str:
         return printable(self._names[index])
+
+    def inner_name(self, index: int) -> str:
+        """The path in the folder or archive that holds the entry: its first folder is the class."""
+        return self.entry_name(index)
 
     def read(self, index: int) -> RawImage:
         return RawImage(self.entry_name(index), encoded=self._content(index))
@@ -138,7 +145,7 @@ class FolderSource(Entries):
 
     def __init__(self, root: Path, name: str) -> None:
         self._root = str(root)
-        super().__init__(name, *_list_folder(self._root, name))
+        super().__init__(name, *list_folder(self._root, name))
 
     def _content(self, index: int) -> bytes:
         try:
@@ -195,7 +202,7 @@ def reason_to_skip(name: str) -> str | None:
         return None
     if suffix in OTHER_IMAGE_SUFFIXES:
         return f"{suffix} images are not read; convert them to PNG"
-    return "not an image file"
+    return NOT_AN_IMAGE
 
 
 def is_clutter(name: str) -> bool:
@@ -227,8 +234,13 @@ def _nothing_usable(name: str, skipped: Sequence[SkippedImage]) -> str:
     return f"{name} holds no images: {what}{detail}. Metrics compare sets of images: pass the place that holds them."
 
 
-def _list_folder(root: str, name: str) -> tuple[list[str], list[SkippedImage]]:
-    """Relative POSIX paths of the image files below a folder, in order, and everything else with its reason."""
+def list_folder(
+    root: str, name: str, judged: Callable[[str], str | None] = reason_to_skip
+) -> tuple[list[str], list[SkippedImage]]:
+    """Relative POSIX paths of the image files below a folder, in order, and everything else with its reason.
+
+    ``judged`` decides what else than images counts. Raises `UnreadableInput`.
+    """
     names: list[str] = []
     skipped: list[SkippedImage] = []
     # Real folders come first, links to folders after them: so a folder keeps its own name when a link leads to it too.
@@ -262,7 +274,7 @@ def _list_folder(root: str, name: str) -> tuple[list[str], list[SkippedImage]]:
                 else:
                     folders.append(path)
                 continue
-            reason_or_none = _irregular(entry) or reason_to_skip(entry.name)
+            reason_or_none = _irregular(entry) or judged(entry.name)
             if reason_or_none is None:
                 names.append(path)
             else:

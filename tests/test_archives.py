@@ -124,7 +124,7 @@ def test_files_are_closed_with_their_source(folder: Path, tmp_path: Path) -> Non
     closed = []
     for kind in (".zip", ".tar", ".tar.gz"):
         source: Any = open_images(packed(folder, kind, tmp_path))
-        file = source._file._file
+        file = getattr(source, "_tar", source)._file._file
         assert not file.closed
         del source
         closed.append(file.closed)
