@@ -29,7 +29,8 @@ from genmetrics_rt.assembly import assemble
 from genmetrics_rt.bundle import Bundle, list_bundles, load_bundle
 from genmetrics_rt.errors import DeviceUnavailable, InputError, UnreadableInput
 from genmetrics_rt.explaining.glosses import effect_of_precision
-from genmetrics_rt.frozen import PRECISIONS, import_onnxruntime
+from genmetrics_rt.frozen import PRECISIONS
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 from genmetrics_rt.manifest import read_manifest
 
 DIGITS, IMAGES = ("digits-gan", "digits"), 256  # the sides where none are named: samples and images that all have

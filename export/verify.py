@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from export.blueprint import Arrays, Blueprint, Tolerance
 from genmetrics_rt.bundle import Bundle, load_bundle
-from genmetrics_rt.frozen import import_onnxruntime, open_graph
+from genmetrics_rt.frozen import open_graph
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 from genmetrics_rt.selftest import measure
 
 IN_HALF_PRECISION = Tolerance(absolute=0.0, relative=0.02)  # float16 has 11 bits, and errors add up over the layers

@@ -26,7 +26,6 @@ from genmetrics_rt.cli_scorecard import show_scorecard
 from genmetrics_rt.cli_shards import merge, shard
 from genmetrics_rt.cli_track import show_by_class, track
 from genmetrics_rt.errors import InputError
-from genmetrics_rt.frozen import silence_onnxruntime
 from genmetrics_rt.gate import Condition
 from genmetrics_rt.generator_options import (
     Classes,
@@ -41,6 +40,7 @@ from genmetrics_rt.generator_options import (
     Truncation,
     generated_side,
 )
+from genmetrics_rt.graph_on_onnxruntime import silence_onnxruntime
 from genmetrics_rt.options import (
     BackendName,
     BatchSize,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from genmetrics_rt.bundle import list_bundles, load_bundle
 from genmetrics_rt.cache import cache_home
 from genmetrics_rt.errors import GenmetricsError
-from genmetrics_rt.frozen import import_onnxruntime, open_graph
+from genmetrics_rt.frozen import open_graph
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 from genmetrics_rt.selftest import measure
 from genmetrics_rt.threads import available_threads
 

@@ -79,3 +79,8 @@ class DeviceUnavailable(InputError):
 
 class MissingPackage(InputError):
     """An optional package that is needed for this and is not installed."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, short enough to stand in a message of ours."""
+    return (str(error).strip() or repr(error)).splitlines()[0][:300]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from genmetrics_rt.arrays import ImageArray
 from genmetrics_rt.bundle import Bundle
-from genmetrics_rt.errors import GenmetricsError, InputError, MissingPackage, UnreadableInput
+from genmetrics_rt.errors import GenmetricsError, InputError, MissingPackage, UnreadableInput, first_line
 from genmetrics_rt.frozen import open_graph
 from genmetrics_rt.generator_files import Generator
 from genmetrics_rt.report import GeneratorSummary, SkippedImage
@@ -120,8 +120,8 @@ class OpenGenerator:
         except (GenmetricsError, RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise InputError(
                 f"{generator.name} failed on {len(latents)} latents of shape {list(generator.latent_shape)}: "
-                f"{_first_line(error)}. If memory ran out, take fewer at a time: --generator-batch 8 (in Python: "
-                "batch_size=8). Else look at what the network expects."
+                f"{first_line(error).rstrip('.')}. If memory ran out, take fewer at a time: --generator-batch 8 (in "
+                "Python: batch_size=8). Else look at what the network expects."
             ) from error
 
     def _as_images(self, output: NDArray[Any]) -> ImageArray:
@@ -342,7 +342,3 @@ def _likely_range(low: float, high: float) -> str:
     if -0.02 <= low and high <= 1.02:
         return "0,1"
     return "0,255" if -0.5 <= low and 1.02 < high <= 255.5 else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0][:300].rstrip(".")

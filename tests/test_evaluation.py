@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import genmetrics_rt as gm
-from genmetrics_rt import frozen
+from genmetrics_rt import graph_on_onnxruntime
 from genmetrics_rt.extractor import CHUNK
 from genmetrics_rt.generators import GeneratorSource
 from tests import makers, protocols
@@ -125,14 +125,14 @@ def test_everything_at_once_runs_each_network_once(tmp_path: Path, monkeypatch: 
     """All metrics, those on request too, on features, logits and the spatial tap, with intervals and findings."""
     six = protocols.make_six(tmp_path / "six")
     seen: dict[str, int] = {}
-    run = frozen.OnnxGraph.run
+    run = graph_on_onnxruntime.OnnxGraph.run
 
-    def counted(graph: frozen.OnnxGraph, inputs: Any) -> Any:
+    def counted(graph: graph_on_onnxruntime.OnnxGraph, inputs: Any) -> Any:
         (rows,) = {len(value) for value in inputs.values()}
         seen[next(iter(inputs))] = seen.get(next(iter(inputs)), 0) + rows
         return run(graph, inputs)
 
-    monkeypatch.setattr(frozen.OnnxGraph, "run", counted)
+    monkeypatch.setattr(graph_on_onnxruntime.OnnxGraph, "run", counted)
     sides = makers.pictures(90, seed=1), makers.pictures(100, seed=2)
     report = gm.evaluate(*sides, extractor=six, protocol="adm", metrics="all", cache=False)
     assert seen == {"images": 96 + 104}  # in whole batches of 8

@@ -19,12 +19,14 @@ import onnxruntime
 import pytest
 
 import genmetrics_rt as gm
-from genmetrics_rt import frozen, staging
+from genmetrics_rt import graph_on_onnxruntime as sessions
+from genmetrics_rt import staging
 from genmetrics_rt.cache import FeatureCache
 from genmetrics_rt.extraction import extract
 from genmetrics_rt.extractor import CHUNK, FeatureExtractor
 from genmetrics_rt.features import FeatureCollector
-from genmetrics_rt.frozen import GraphOnSeveral, import_onnxruntime, open_graph
+from genmetrics_rt.frozen import GraphOnSeveral, open_graph
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 from genmetrics_rt.images import open_images
 from genmetrics_rt.progress import Progress
 from genmetrics_rt.staging import AT_ONCE, CudaDevice, StagedRuns
@@ -60,7 +62,9 @@ def device(monkeypatch: pytest.MonkeyPatch) -> HostDevice:
     """Every graph that is opened stages its runs through it, however small they are."""
     found = HostDevice()
     monkeypatch.setattr(staging, "LEAST", 0)
-    monkeypatch.setattr(frozen, "_staged", lambda runtime, session, where: StagedRuns(runtime, session, found))
+    monkeypatch.setattr(
+        sessions, "_staged", lambda runtime, session, where: StagedRuns(runtime, session, found)
+    )
     return found
 
 
@@ -296,7 +300,7 @@ def test_features_come_in_order_and_are_those_of_a_cpu(
 ) -> None:
     pictures = makers.pictures(3 * CHUNK + 40, size=SIDE)
     overlapping = FeatureExtractor(tiny, device="cpu", threads=2, batch_size=batch_size)
-    monkeypatch.setattr(frozen, "_staged", lambda *given: None)
+    monkeypatch.setattr(sessions, "_staged", lambda *given: None)
     one_by_one = FeatureExtractor(tiny, device="cpu", threads=2, batch_size=batch_size)
     assert overlapping._pool is not None and one_by_one._pool is None
     cache = FeatureCache(tmp_path)
@@ -429,12 +433,12 @@ def test_on_cuda_staged_runs_give_the_bits_of_ordinary_ones(tiny: Path, monkeypa
     monkeypatch.setattr(staging, "LEAST", 0)
     bundle = gm.load_bundle(tiny)
     graph = open_graph(bundle, device="cuda")
-    assert isinstance(graph, frozen.OnnxGraph) and graph.calls_at_once == AT_ONCE and graph._staged is not None
+    assert isinstance(graph, sessions.OnnxGraph) and graph.calls_at_once == AT_ONCE and graph._staged is not None
     given = batches(40, rows=32)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda batch: graph.run({"images": list(batch)})["features"], given))
     assert not graph._staged._is_off and any(slot.host for slot in graph._staged._slots.queue)
-    monkeypatch.setattr(frozen, "_staged", lambda *given: None)
+    monkeypatch.setattr(sessions, "_staged", lambda *given: None)
     plain = open_graph(bundle, device="cuda")
     for batch, features in zip(given, found, strict=True):
         np.testing.assert_array_equal(features, plain.run({"images": batch})["features"])

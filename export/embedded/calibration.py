@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.embedded.scattering import NUM_FEATURES, Scattering
-from genmetrics_rt.frozen import import_onnxruntime
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 
 LEAST_DEVIATION = 0.02  # coefficients that hardly vary on the calibration images are not blown up
 RIDGE = 1.0  # added to each eigenvalue, so that directions of little variance are not whitened into noise

@@ -28,7 +28,7 @@ import genmetrics_rt as gm
 from genmetrics_rt.assembly import assemble
 from genmetrics_rt.extraction import extract
 from genmetrics_rt.features import FeatureCollector
-from genmetrics_rt.frozen import import_onnxruntime, silence_onnxruntime
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime, silence_onnxruntime
 from genmetrics_rt.images import open_images
 from genmetrics_rt.threads import available_threads
 from tests.benchmarks import gpu_limits

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import genmetrics_rt as gm
-from genmetrics_rt.frozen import import_onnxruntime
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 from genmetrics_rt.kernels import load_kernels
 from tests.benchmarks.flops import gigaflops_per_image
 
@@ -48,12 +48,12 @@ def _on_device(network: gm.FeatureExtractor, batch: np.ndarray) -> Callable[[], 
     """One call whose input is on the device and whose outputs stay there."""
     graph = network._graph
     if network.backend == "torchscript":
-        from genmetrics_rt.frozen import _torch_precision
+        from genmetrics_rt.graph_on_torch import torch_precision
 
         tensor = torch.from_numpy(batch).to(DEVICE)
 
         def call() -> None:
-            with torch.inference_mode(), _torch_precision(torch, graph.device, graph._precision):
+            with torch.inference_mode(), torch_precision(torch, graph.device, graph._precision):
                 graph._module(tensor)
             _wait()
 
@@ -185,14 +185,14 @@ def _timing(staged: Any, spent: dict[str, list[float]]) -> None:
 
 def variants(bundle: gm.Bundle, images: np.ndarray) -> None:
     """Other ways to call: more at once, and without the lock that has one run compute at a time."""
-    from genmetrics_rt import frozen, staging
+    from genmetrics_rt import graph_on_onnxruntime, staging
 
     images = np.concatenate([images[: 4 * BATCH]] * 2)
     print("| ways to call, images/s | " + " | ".join(PRECISIONS) + " |\n| --- |" + " ---: |" * len(PRECISIONS))
     rates: dict[str, list[float]] = {}
     for precision in PRECISIONS:
         for at_once in (1, 2, 3, 4):
-            staging.AT_ONCE = frozen.AT_ONCE = at_once
+            staging.AT_ONCE = graph_on_onnxruntime.AT_ONCE = at_once
             network = gm.FeatureExtractor(bundle, device=DEVICE, precision=precision, batch_size=BATCH)
             if at_once > 1:
                 network._pool = network._pool or ThreadPoolExecutor(at_once)
@@ -204,7 +204,7 @@ def variants(bundle: gm.Bundle, images: np.ndarray) -> None:
                 name = f"{at_once} at once{'' if locked else ', kernels side by side'}"
                 rates.setdefault(name, []).append(rate)
             del network
-    staging.AT_ONCE = frozen.AT_ONCE = 3
+    staging.AT_ONCE = graph_on_onnxruntime.AT_ONCE = 3
     for name, found in rates.items():
         print(f"| {name} | {' | '.join(f'{rate:.0f}' for rate in found)} |", flush=True)
 
