@@ -15,6 +15,7 @@ from PIL import Image
 import genmetrics_rt as gm
 from genmetrics_rt.datasets import open_dataset
 from genmetrics_rt.sides import open_side
+from genmetrics_rt.sources import Undecodable
 from tests import makers
 from tests.s3_server import serving
 
@@ -207,3 +208,126 @@ class TestUrls:
             assert open_side("s3://bucket/real").entry_name(31) == "1/031.png"
             for side in ("s3://bucket/real", "s3://bucket/set/all.parquet", "s3://bucket/set/*.parquet"):
                 assert np.array_equal(features(side, tiny), expected)
+
+
+class TestNothingVanishes:
+    """What a pattern or a folder stands for is read or listed, or the side is refused."""
+
+    def test_several_folders(self, tmp_path: Path, tars: Path) -> None:
+        for row in range(3):
+            makers.image_folder(tmp_path / f"f{row}", 5)
+        with pytest.raises(gm.InputError, match=r"several folders, and .*f0 holds image files \(0000\.png\)"):
+            open_side(f"{tmp_path}/f{{0..2}}")
+        for row in range(2):  # the same names in both
+            (tmp_path / f"s{row}").mkdir()
+            write_tar(tmp_path / f"s{row}/a.tar", {"0.png": ENCODED[row]})
+        (tmp_path / "s1" / "notes.md").write_text("about")
+        source = open_side(f"{tmp_path}/s{{0..1}}")
+        assert [source.entry_name(row) for row in range(2)] == ["s0/a.tar/0.png", "s1/a.tar/0.png"]
+        assert [entry.name for entry in source.skipped] == ["notes.md"]
+        (tmp_path / "s1" / "a.tar").unlink()
+        with pytest.raises(gm.EmptySide, match=r"s1, one of .* holds no tars"):
+            open_side(f"{tmp_path}/s{{0..1}}")
+
+    def test_images_beside_a_table_win_behind_a_url_too(self, tmp_path: Path) -> None:
+        fsspec = pytest.importorskip("fsspec")
+        makers.image_folder(tmp_path, 20)
+        (tmp_path / "index.parquet").write_bytes(b"labels")
+        files = fsspec.filesystem("memory")
+        files.put(str(tmp_path), "/mixed", recursive=True)
+        try:
+            sides = [open_side(value) for value in (str(tmp_path), f"file://{tmp_path}", "memory://mixed")]
+        finally:
+            files.store.clear()
+        for source in sides:
+            assert len(source) == 20 and [entry.name for entry in source.skipped] == ["index.parquet"]
+
+    def test_what_lies_beside_and_in_tars_is_listed(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / "a.tar", {"0.png": ENCODED[0]})
+        write_tar(tmp_path / "b.tar", {f"{row}.jxl": b"jxl" for row in range(9)})
+        (tmp_path / "picture.heic").write_bytes(b"heic")
+        (tmp_path / "readme.md").write_text("about")
+        (tmp_path / "._0.tar").write_bytes(b"litter of macOS")
+        (tmp_path / ".old.tar").write_bytes(b"")
+        source = open_side(str(tmp_path))
+        assert len(source) == 1
+        assert {entry.name: entry.reason.split(";")[0] for entry in source.skipped} == {
+            **{f"b.tar/{row}.jxl": ".jxl images are not read" for row in range(9)},
+            "picture.heic": ".heic images are not read",
+            "readme.md": "not an image file",
+            ".old.tar": "a hidden file",
+        }
+        with pytest.raises(gm.EmptySide, match=r"9 × \.jxl"):
+            open_side(f"{tmp_path}/b*.tar")
+        (tmp_path / "more").mkdir()
+        (tmp_path / ".old.tar").unlink()
+        for name in ("picture.heic", "readme.md"):
+            (tmp_path / name).unlink()
+        assert [entry.name for entry in open_side(f"{tmp_path}/*").skipped if "jxl" not in entry.name] == ["more/"]
+
+    def test_a_linked_folder_of_tars(self, tmp_path: Path, tars: Path) -> None:
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "train").symlink_to(tars)
+        assert len(open_side(tmp_path / "set")) == 60
+
+    def test_a_file_counts_once(self, tmp_path: Path) -> None:
+        for row in range(1, 11):
+            write_tar(tmp_path / f"{row}.tar", {"0.png": ENCODED[row]})
+        assert len(open_side(f"{tmp_path}/{{1..10}}*.tar")) == 10
+
+
+def test_what_is_there_by_its_name_is_no_pattern(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for row, name in enumerate(("a[1].parquet", "a1.parquet", "b{1..2}.parquet")):
+        parquet.write_table(arrow.table({"image": ENCODED[row : row + 1]}), tmp_path / name)
+        assert open_side(str(tmp_path / name)).read(0).encoded == ENCODED[row]
+    (tmp_path / "[v2]").mkdir()
+    write_tar(tmp_path / "[v2]" / "0.tar", {"0.png": ENCODED[7]})
+    assert open_side(str(tmp_path / "[v2]")).read(0).encoded == ENCODED[7]
+    assert open_side(f"{tmp_path}/a[1].parquet").read(0).encoded == ENCODED[0]
+
+
+def test_one_image_of_a_sample(tmp_path: Path) -> None:
+    """The same for one tar by its path and by a pattern."""
+    members = {
+        "000.jpg": ENCODED[0], "000.mask.png": ENCODED[1], "000.png": ENCODED[2], "000.cls": b"3",
+        "001.left.png": ENCODED[3], "001.right.png": ENCODED[4], "frame.0001.png": ENCODED[5], "lost.cls": b"4",
+    }  # fmt: skip
+    write_tar(tmp_path / "a.tar", members)
+    alone, by_pattern = open_side(tmp_path / "a.tar"), open_side(f"{tmp_path}/*.tar")
+    used = ["000.jpg", "001.left.png", "001.right.png", "frame.0001.png"]
+    assert [alone.entry_name(row) for row in range(4)] == used
+    assert [by_pattern.entry_name(row) for row in range(4)] == [f"a.tar/{name}" for name in used]
+    skipped = {
+        "000.mask.png": "another image of the sample 000.jpg",
+        "000.png": "another image of the sample 000.jpg",
+        "lost.cls": "not an image file",
+    }
+    assert {entry.name: entry.reason for entry in alone.skipped} == skipped
+    assert {entry.name: entry.reason for entry in by_pattern.skipped} == {
+        f"a.tar/{key}": skipped[key] for key in skipped
+    }
+
+
+def test_classes_are_folders_in_the_tars(tmp_path: Path, tiny: Path) -> None:
+    for half in range(2):
+        rows = range(25 * half, 25 * half + 25)
+        write_tar(tmp_path / f"{half}.tar", {f"{'cat' if row % 2 else 'dog'}/{row}.png": ENCODED[row] for row in rows})
+    done = gm.evaluate_by_class(str(tmp_path), f"{tmp_path}/*.tar", extractor=tiny, intervals=False)
+    assert {entry.name: entry.num_generated for entry in done.classes} == {"cat": 25, "dog": 25}
+    write_tar(tmp_path / "2.tar", {"9.png": ENCODED[0]})
+    with pytest.raises(gm.InputError, match=r"1 of 51 images lie in no class folder.*2\.tar/9\.png"):
+        gm.evaluate_by_class(str(tmp_path), str(tmp_path), extractor=tiny)
+
+
+def test_a_damaged_row_group_is_no_failure_of_the_moment(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "damaged.parquet"
+    parquet.write_table(arrow.table({"image": ENCODED}), path, row_group_size=30)
+    content = bytearray(path.read_bytes())
+    content[4:200] = b"\xff" * 196
+    path.write_bytes(content)
+    source = open_side(path)
+    with pytest.raises(Undecodable, match="row group cannot be read") as caught:
+        source.read(0)
+    assert not caught.value.transient and source.read(59).encoded == ENCODED[59]
