@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -73,6 +75,7 @@ class TestWithRay:
         for stage, count in (("reference", 600), ("generated", 601)):
             done = [state.done for state in told if state.stage == stage]
             assert done == sorted(done) and done[-1] == count
+            assert all(state.from_cache == 0 for state in told)  # an image that cannot be used is not one that was kept
 
     def test_the_same_bits_as_merged_parts(
         self, cluster: object, sides: tuple[Path, Path], tiny_classes: Path, tmp_path: Path
@@ -89,7 +92,7 @@ class TestWithRay:
             strict=True,
         ):
             assert np.array_equal(one, other)
-        assert by_ray.summary.content_hash == merged.summary.content_hash
+        assert by_ray.summary.content_hash == merged.summary.content_hash == ""
 
     def test_a_worker_is_killed_on_the_way(
         self, cluster: object, sides: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +127,60 @@ class TestWithRay:
         assert np.array_equal(done.features.values, expected.features.values)
         error = np.abs(done.features.statistics().covariance - expected.features.statistics().covariance).max()
         assert error <= 1e-12 * np.abs(expected.features.statistics().covariance).max()
+
+    def test_a_leaf_that_always_kills_its_worker(
+        self, cluster: object, sides: tuple[Path, Path], tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from genmetrics_rt.scale import ray_engine
+
+        monkeypatch.setattr(ray_engine, "_LeafWorker", dying_worker())
+        monkeypatch.setattr(ray_engine, "_RETRIES", 1)
+        with pytest.raises(gm.GenmetricsError, match=r"Ray gave up.*lacks memory"):
+            ray_engine.reference_with_ray(str(sides[0]), workers=1, extractor=tiny)
+
+    def test_images_that_cannot_be_read_just_now(
+        self, cluster: object, sides: tuple[Path, Path], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without a cache it ends at once; with one, the other leaves are computed first."""
+        from genmetrics_rt.scale import ray_engine
+
+        monkeypatch.setattr(ray_engine, "_LeafWorker", worker_whose_store_fails())
+        with pytest.raises(gm.UnreadableInput, match=r"20 images could not .* 1 of 5 leaves: [13] \(20\)"):
+            ray_engine.reference_with_ray(str(sides[0]), workers=1, extractor=tiny)
+        with pytest.raises(gm.UnreadableInput, match=r"40 images could not .* 2 of 5 leaves: 1 \(20\), 3 \(20\)"):
+            ray_engine.reference_with_ray(str(sides[0]), workers=1, extractor=tiny, cache=True)
+
+    def test_what_the_callback_raises_ends_the_job(self, cluster: object, sides: tuple[Path, Path], tiny: Path) -> None:
+        from genmetrics_rt.scale.ray_engine import reference_with_ray
+
+        def stop(state: gm.Progress) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            reference_with_ray(str(sides[0]), workers=1, extractor=tiny, progress=stop)
+
+    def test_relative_paths(
+        self, cluster: object, sides: tuple[Path, Path], tiny: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Workers are in the folder where Ray was started; names in the report are those that were given."""
+        from genmetrics_rt.scale.ray_engine import reference_with_ray
+
+        monkeypatch.chdir(sides[0].parent)
+        relative = os.path.relpath(tiny)
+        done = reference_with_ray(sides[0].name, workers=1, extractor=relative)
+        assert done.summary.source == sides[0].name and done.summary.num_images == 600
+
+    def test_threads_that_no_node_has(self, cluster: object, sides: tuple[Path, Path], tiny: Path) -> None:
+        from genmetrics_rt.scale.ray_engine import reference_with_ray
+
+        with pytest.raises(gm.InputError, match=r"asks for 3 CPUs, and no node .* more than 2.* Use --threads 2"):
+            reference_with_ray(str(sides[0]), extractor=tiny, threads=3)
+
+    def test_more_workers_than_there_is_room_for(self, cluster: object, sides: tuple[Path, Path], tiny: Path) -> None:
+        from genmetrics_rt.scale.ray_engine import reference_with_ray
+
+        done = reference_with_ray(str(sides[0]), workers=4, extractor=tiny)
+        assert done.summary.notes == ("Computed by at most 4 Ray workers in 5 leaves.",)
 
     def test_errors_of_workers_are_ours(self, cluster: object, sides: tuple[Path, Path], tiny: Path) -> None:
         from genmetrics_rt.scale.ray_engine import reference_with_ray
@@ -163,6 +220,94 @@ class TestWithRay:
         alone = CliRunner().invoke(app, command)
         values = [json.loads(result.stdout)["scores"]["fd"]["value"] for result in (by_ray, alone)]
         assert values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+def dying_worker() -> type:
+    from genmetrics_rt.scale import ray_engine
+
+    class Worker(ray_engine._LeafWorker):  # type: ignore[misc]
+        def _computed(self, number: int) -> object:
+            if number == 2:
+                os._exit(1)
+            return super()._computed(number)
+
+    return Worker
+
+
+def worker_whose_store_fails() -> type:
+    from genmetrics_rt.scale import ray_engine
+
+    class Worker(ray_engine._LeafWorker):  # type: ignore[misc]
+        def _computed(self, number: int) -> object:
+            names = super()._computed.__func__.__globals__  # of the class that travelled, not of the module
+            run = names["run_leaf"]
+
+            def failing(job: object, number: int, *others: object, **options: object) -> object:
+                leaf, found = run(job, number, *others, **options)
+                return leaf, dataclasses.replace(found, transient=20 * (number in (1, 3)))
+
+            names["run_leaf"] = failing
+            try:
+                return super()._computed(number)
+            finally:
+                names["run_leaf"] = run
+
+    return Worker
+
+
+class TestWithoutRay:
+    """What needs no cluster."""
+
+    def test_a_joined_side_travels_as_triangles(self) -> None:
+        from genmetrics_rt.scale.leaves import Moments, MomentTree
+        from genmetrics_rt.statistics import StatisticsAccumulator
+
+        accumulator = StatisticsAccumulator()
+        accumulator.update(np.random.default_rng(0).normal(size=(300, 200)))
+        tree = MomentTree()
+        tree.add(Moments.of(accumulator), (0, 6))
+        packed = pickle.dumps(tree)
+        assert len(packed) < 0.6 * 8 * 200 * 200
+        again = pickle.loads(packed)
+        assert [node for node, _ in again.nodes()] == [(0, 6)]
+        assert np.array_equal(again.result().result().covariance, tree.result().result().covariance)
+
+    def test_paths_for_workers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        from genmetrics_rt.scale.ray_engine import _absolute
+
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "scattering").mkdir()
+        assert _absolute("out/") == _absolute(Path("out")) == str(tmp_path / "out")
+        assert _absolute("out/{00..10}.tar") == str(tmp_path / "out/{00..10}.tar")
+        assert _absolute("scattering", ["scattering"]) == "scattering"
+        for other in ("s3://real/images", "digits-gan", None, 3):
+            assert _absolute(other) == other
+
+    @pytest.mark.parametrize(
+        ("nodes", "threads", "on_gpu", "expected"),
+        [
+            ([{"CPU": 8.0}, {"CPU": 5.0}], 4, False, 3),
+            ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 64.0}], 2, True, 2),
+            ([{"CPU": 8.0}], 2, True, 0),  # a node with a GPU may still come
+            ([{}], 2, False, 0),
+            ([{"CPU": 3.0}, {"CPU": 3.0}], 4, False, None),
+            ([{"CPU": 2.0, "GPU": 2.0}, {"CPU": 64.0}], 4, True, None),
+        ],
+    )
+    def test_room(self, nodes: list[dict[str, float]], threads: int, on_gpu: bool, expected: int | None) -> None:
+        from types import SimpleNamespace
+
+        from genmetrics_rt.scale.ray_engine import _room
+
+        listed = [{"Alive": True, "Resources": node} for node in nodes]
+        listed.append({"Alive": False, "Resources": {"CPU": 100.0, "GPU": 8.0}})
+        ray = SimpleNamespace(nodes=lambda: listed)
+        if expected is None:
+            with pytest.raises(gm.InputError, match="none would ever start"):
+                _room(ray, threads, on_gpu=on_gpu)
+        else:
+            assert _room(ray, threads, on_gpu=on_gpu) == expected
 
 
 def workers_of_ray() -> list[int]:

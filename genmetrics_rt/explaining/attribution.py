@@ -265,7 +265,7 @@ def _complaints(name: str, report: Report, found: Values, pair: FeaturePair) -> 
     if any(other):
         why = f"{' and '.join(filter(None, other))}. The steps hold for the images given."
     elif unknown:
-        why = f"a content hash of its {' and '.join(unknown)} side is missing: it may have been another one."
+        why = f"a content hash of its {' and '.join(unknown)} side is missing, so it may have been another one."
     else:
         why = "the images are the same by their content hashes, so run `genmetrics bundles verify` on both machines."
     yield f"The recomputed {', '.join(wrong)} of {name} {'is' if len(wrong) == 1 else 'are'} not what it says: {why}"

@@ -439,7 +439,7 @@ def _hash_of_entries(source: ImageSource | TextSource) -> str:
 def _names(source: ImageSource | TextSource) -> Iterator[str]:
     """What tells the entries of two sides apart. Names that only count are not written out: there may be a billion."""
     if isinstance(source, GeneratorSource):
-        yield f"{source.name}, {len(source)} samples"
+        yield f"{len(source)} samples"  # which ones, the digests say: a generator lies elsewhere on other machines
         return
     if not isinstance(source, JoinedSource):
         yield from (source.entry_name(position) for position in range(len(source)))
