@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmetrics_rt.bundle import Bundle
+from genmetrics_rt.cache import write_atomically
 from genmetrics_rt.errors import DamagedBundle, InputError, UnreadableInput
-from genmetrics_rt.frozen import import_onnxruntime
+from genmetrics_rt.graph_on_onnxruntime import import_onnxruntime
 from genmetrics_rt.manifest import Manifest, TensorSpec
 from genmetrics_rt.onnx_file import check_external_data, external_data
 from genmetrics_rt.selftest import Deviation, measure
@@ -107,17 +108,22 @@ def write_serving_layout(
     if storage_uri is not None and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\"'\\]+", storage_uri):
         raise InputError(f"{storage_uri!r} is no address of a storage. Use for instance s3://models/genmetrics.")
     bundle.require_weights()
-    place = folder / bundle.name
-    if place.exists():
-        raise InputError(f"{place} is there already. Delete it, or name another folder with -o.")
+    place, service = folder / bundle.name, folder / "inference-service.yaml"
+    for taken in (place, service) if storage_uri is not None else (place,):
+        if taken.exists():
+            raise InputError(f"{taken} is there already. Delete it, or name another folder with -o.")
     temporary = folder / f".{secrets.token_hex(8)}.part"
     try:
         _write_model(bundle, temporary, max_batch)
         deviations = check_model(temporary, bundle)
-        temporary.replace(place)
         if storage_uri is not None:
-            text = _inference_service(bundle.name, storage_uri)
-            (folder / "inference-service.yaml").write_text(text, encoding="utf-8")
+            write_atomically(service, _inference_service(bundle.name, storage_uri).encode())
+        try:
+            temporary.replace(place)
+        except OSError:
+            if storage_uri is not None:
+                service.unlink()  # not there without its model
+            raise
     except OSError as error:
         raise InputError(f"Cannot write {place}: {error.strerror or error}. Name another folder with -o.") from error
     finally:

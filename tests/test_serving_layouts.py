@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,37 @@ def test_kserve(tmp_path: Path) -> None:
     assert model["modelFormat"] == {"name": "onnx"} and model["protocolVersion"] == "v2"
     assert model["storageUri"] == "s3://models/genmetrics"
     assert {"name": "NVIDIA_TF32_OVERRIDE", "value": "0"} in model["env"]
+
+
+def test_a_second_model_does_not_take_the_place_of_the_first(tmp_path: Path, tiny: Path) -> None:
+    options = {"layout": "kserve", "storage_uri": "s3://models/genmetrics"}
+    write_serving_layout(gm.load_bundle("digits-gan"), tmp_path, **options)
+    before = (tmp_path / "inference-service.yaml").read_text()
+    with pytest.raises(gm.InputError, match=r"inference-service\.yaml is there already"):
+        write_serving_layout(gm.load_bundle(tiny), tmp_path, **options)
+    assert (tmp_path / "inference-service.yaml").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-gan", "inference-service.yaml"]
+
+
+@pytest.mark.parametrize("failing", ["inference-service.yaml", "tiny"])
+def test_both_or_neither(tmp_path: Path, tiny: Path, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full between the model and its service leaves nothing."""
+
+    def full(move: object) -> object:
+        def moved(source: object, target: object) -> object:
+            if Path(str(target)).name == failing:
+                raise OSError(28, "No space left on device")
+            return move(source, target)  # type: ignore[operator]
+
+        return moved
+
+    monkeypatch.setattr(os, "replace", full(os.replace))
+    monkeypatch.setattr(Path, "replace", full(Path.replace))
+    with pytest.raises(gm.InputError, match="No space left"):
+        write_serving_layout(
+            gm.load_bundle(tiny), tmp_path / "m", layout="kserve", storage_uri="s3://models/genmetrics"
+        )
+    assert not list((tmp_path / "m").iterdir())
 
 
 def test_what_is_refused(tmp_path: Path, tiny: Path) -> None:
