@@ -30,6 +30,7 @@ from genmetrics_rt.report import SkippedImage
 from genmetrics_rt.scale.leaves import Job, Leaf, Moments, MomentTree, Rows
 
 SCHEMA = "genmetrics.shard/1"
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,12 @@ def _array(stored: zipfile.ZipFile, name: str, kind: type[np.generic], *shape: i
         fits = len(found) == len(shape) and all(want in (None, axis) for want, axis in zip(shape, found, strict=True))
         _require(fits and min(found) >= 0, f"{name} has the shape {found}")
         _require(file.tell() + math.prod(found) * dtype.itemsize == member.file_size, f"{name} is cut off")
-        return np.frombuffer(file.read(), dtype).reshape(found)
+        array = np.empty(found, dtype)
+        content, place = array.reshape(-1).view(np.uint8), 0
+        while chunk := file.read(_CHUNK_BYTES):  # in one read there would be two copies for a moment
+            content[place : place + len(chunk)] = np.frombuffer(chunk, np.uint8)
+            place += len(chunk)
+        return array
 
 
 def _is_finite(array: NDArray[Any]) -> bool:
