@@ -79,10 +79,9 @@ def open_dataset(value: str, name: str | None = None) -> ImageSource:
     name = name or shown(value)
     store = store_of(value)
     whole = store.path(value)
-    if store.is_file(whole):
-        return _joined(store, name, [whole])
-    if store.is_folder(whole):
-        return _open_folder(store, whole, name)
+    kind = _kind(store, whole)
+    if kind is not None:
+        return _joined(store, name, [whole]) if kind == "file" else _open_folder(store, whole, name)
     files: list[str] = []
     skipped: list[SkippedImage] = []
     for part in _expanded(value):
@@ -94,9 +93,9 @@ def open_dataset(value: str, name: str | None = None) -> ImageSource:
                 SkippedImage(f"{printable(file_name(folder))}/", "a folder, and a pattern stands for files")
                 for folder in folders
             ]
-        elif store.is_file(path):
+        elif (kind := _kind(store, path)) == "file":
             files.append(path)
-        elif store.is_folder(path):
+        elif kind == "folder":
             sets, others = _sets_below(store, path, shown(part), name)
             files += sets
             skipped += others
@@ -112,6 +111,15 @@ def open_folder_of_sets(path: Path, name: str) -> ImageSource | None:
     store = LocalStore()
     found, _ = store.below(str(path))
     return _open_folder(store, str(path), name) if any(map(_is_set_inside, found)) else None
+
+
+def _kind(store: LocalStore, path: str) -> str | None:
+    """Whether a "file" or a "folder" lies there. To HTTP a folder is a file too, and to look into a file reads it."""
+    if is_set_file(file_name(path)) and store.is_file(path):
+        return "file"
+    if store.is_folder(path):
+        return "folder"
+    return "file" if store.is_file(path) else None
 
 
 def _is_set_inside(short: str) -> bool:

@@ -173,11 +173,14 @@ class RemoteStore(LocalStore):
 
     @contextlib.contextmanager
     def on_disk(self, path: str) -> Iterator[Path]:
-        handle, name = tempfile.mkstemp(prefix="genmetrics-")
+        with _needing_room(self.name(path)):
+            handle, name = tempfile.mkstemp(prefix="genmetrics-")
         try:
             with os.fdopen(handle, "wb") as copy, _told(self.name(path)), self.open(path) as stored:
                 while block := stored.read(_BLOCK):
-                    copy.write(block)
+                    with _needing_room(self.name(path)):
+                        copy.write(block)
+                        copy.flush()  # here, not where the file is closed
             yield Path(name)
         finally:
             os.unlink(name)
@@ -277,6 +280,17 @@ class _StoredFile(io.RawIOBase):
         if file is not None:
             with contextlib.suppress(Exception):
                 file.close()
+
+
+@contextlib.contextmanager
+def _needing_room(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{what} has to be copied into a temporary file, which fails: {error.strerror or error}. Free some disk "
+            "space, or name a folder that has it in TMPDIR."
+        ) from error
 
 
 @contextlib.contextmanager

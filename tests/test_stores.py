@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tempfile
 import threading
@@ -225,6 +226,31 @@ def test_the_host_is_no_part_of_the_path(store: type[Store], tmp_path: Path, tin
         source = open_side(side)
         assert source.entry_name(11) == "1.tar/11.png" and np.array_equal(features(side, tiny), expected)
     assert [entry.name for entry in open_side("odd://host/data/set").skipped] == ["readme.md"]
+
+
+def test_what_is_both_a_file_and_a_folder_is_told_by_its_name(
+    store: type[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over HTTP, where a listing is a page, and looking for one reads the file."""
+    put_images(store)
+    store.files["/tars/0.tar"] = tar({"0.png": ENCODED[0]}, tmp_path)
+    monkeypatch.setattr(Store, "isfile", Store.exists)
+    monkeypatch.setattr(Store, "isdir", Store.exists)
+    assert len(open_side("odd://host/data/set")) == 6
+    assert len(open_side("odd://host/tars/0.tar")) == len(open_side("odd://host/tars/{0..0}.tar")) == 1
+
+
+def test_a_full_disk_is_no_fault_of_the_store(
+    store: type[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.files["/0.tar"] = tar({"0.png": ENCODED[0]}, tmp_path)
+
+    def full(**options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(gm.InputError, match=r"copied into a temporary file, which fails: No space left.*TMPDIR"):
+        open_side("odd://host/0.tar")
 
 
 def test_the_query_of_a_presigned_url_is_no_pattern() -> None:
