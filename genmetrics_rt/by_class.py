@@ -183,9 +183,9 @@ def evaluate_by_class(
     Parameters
     ----------
     generated_labels, reference_labels
-        The class of each image. None: the folder that it lies in, the first one below the root. Else a file,
-        ``name,class`` as CSV or ``{name: class}`` as JSON, a mapping of the same, or a sequence in the order of the
-        images. Names are paths below the root, as in "cat/17.png".
+        The class of each image. None: the folder that it lies in, the first one below the root (of a set of tars, below
+        the root of each). Else a file, ``name,class`` as CSV or ``{name: class}`` as JSON, a mapping of the same, or a
+        sequence in the order of the images. Names are paths below the root, as in "cat/17.png".
     metrics
         None: the Fréchet distance, KID, precision and recall.
 
