@@ -104,10 +104,6 @@ class LocalStore:
         """The file, to be read in any order."""
         return open(path, "rb")
 
-    def read(self, path: str) -> bytes:
-        """All of an image file. Raises `Undecodable`."""
-        raise NotImplementedError  # `FolderSource` reads those of this machine
-
     @contextlib.contextmanager
     def on_disk(self, path: str) -> Iterator[Path]:
         """A path that can be read out of order. That of a copy leads nowhere afterwards: keep the file open."""
@@ -159,6 +155,8 @@ class RemoteStore(LocalStore):
         return _StoredFile(self, path)
 
     def read(self, path: str) -> bytes:
+        """All of an image file. Raises `Undecodable`. (Those of this machine `FolderSource` reads.)"""
+
         def attempt() -> bytes:
             with self._files.open(path, "rb") as file:
                 return bytes(file.read(MAX_FILE_BYTES + 1))

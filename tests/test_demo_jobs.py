@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import genmetrics_rt as gm
-from genmetrics_rt import extraction
+from genmetrics_rt import progress as meters
 from tests import makers
 
 DEMO = str(Path(__file__).parents[1] / "demo")
@@ -134,7 +134,7 @@ def test_where_nothing_changes_a_state_a_second_is_enough(jobs: Jobs) -> None:
 def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress is told after every batch, however fast the tiny network is."""
     clock = itertools.count(1)
-    monkeypatch.setattr(extraction._Meter, "seconds", lambda self: float(next(clock)))
+    monkeypatch.setattr(meters.Meter, "seconds", lambda self: float(next(clock)))
 
 
 def test_stop_ends_the_extraction_and_the_cache_keeps_what_was_done(
