@@ -104,6 +104,20 @@ class LocalStore:
         """The file, to be read in any order."""
         return open(path, "rb")
 
+    def read(self, path: str) -> bytes:
+        """All of an image file. Raises `Undecodable`."""
+        try:
+            content = self._content(path)
+        except OSError as error:
+            raise Undecodable(f"cannot be read: {error}", transient=True) from error
+        if len(content) > MAX_FILE_BYTES:
+            raise Undecodable(too_large(len(content)))
+        return content
+
+    def _content(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+
     @contextlib.contextmanager
     def on_disk(self, path: str) -> Iterator[Path]:
         """A path that can be read out of order. That of a copy leads nowhere afterwards: keep the file open."""
@@ -154,20 +168,12 @@ class RemoteStore(LocalStore):
     def open(self, path: str) -> Any:
         return _StoredFile(self, path)
 
-    def read(self, path: str) -> bytes:
-        """All of an image file. Raises `Undecodable`. (Those of this machine `FolderSource` reads.)"""
-
-        def attempt() -> bytes:
+    def _content(self, path: str) -> bytes:
+        def attempt() -> bytes:  # opened anew each time, so that a store that stays away is waited for once
             with self._files.open(path, "rb") as file:
                 return bytes(file.read(MAX_FILE_BYTES + 1))
 
-        try:
-            content = self.patiently(attempt)
-        except Unreachable as error:
-            raise Undecodable(f"cannot be read: {error}", transient=True) from error
-        if len(content) > MAX_FILE_BYTES:
-            raise Undecodable(too_large(len(content)))
-        return content
+        return self.patiently(attempt)
 
     @contextlib.contextmanager
     def on_disk(self, path: str) -> Iterator[Path]:
