@@ -279,7 +279,7 @@ def evaluate(
         return
     with progress(quiet) as callback:
         if engine == "ray":
-            options |= {"workers": workers, "threads": threads or 1}
+            options |= {"workers": workers, "threads": threads or 1, "cache": False if no_cache else None}
             report = evaluate_with_ray(side, against, training_log=training_log, progress=callback, **options)
         else:
             report = gm.evaluate(

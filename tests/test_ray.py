@@ -346,6 +346,21 @@ def test_without_ray_the_command_says_how_to_get_it(sides: tuple[Path, Path], ti
     assert result.exit_code == 2 and "genmetrics-rt[ray]" in result.stderr and "shard and merge" in result.stderr
 
 
+@pytest.mark.parametrize(("option", "expected"), [([], None), (["--no-cache"], False)])
+def test_workers_store_no_features_unless_asked(
+    option: list[str], expected: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def instead(*sides: object, **options: object) -> gm.Report:
+        given.append(options["cache"])
+        raise gm.InputError("far enough")
+
+    monkeypatch.setattr("genmetrics_rt.cli.evaluate_with_ray", instead)
+    CliRunner().invoke(app, ["evaluate", "a", "b", "--engine", "ray", *option])
+    assert given == [expected]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
