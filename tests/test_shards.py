@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -395,6 +396,13 @@ def test_a_generator_in_parts(tiny: Path, tiny_generator: Path, tmp_path: Path) 
     merged = gm.merge_shards(parts_of(tiny_generator, tmp_path, 2, extractor=tiny, num_images=300, seed=4))
     whole = gm.evaluate(tiny_generator, merged, extractor=tiny, num_images=300, seed=4)
     assert whole.scores["fd"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_a_generator_lies_elsewhere_on_another_machine(tiny: Path, tiny_generator: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_generator, tmp_path / "copy")
+    for index, generator in enumerate((tiny_generator, copy)):
+        gm.make_shard(generator, tmp_path / f"{index}.npz", index=index, of=2, extractor=tiny, num_images=300)
+    assert gm.merge_shards([tmp_path / "0.npz", tmp_path / "1.npz"]).features.num_images == 300
 
 
 class TestResuming:
