@@ -155,7 +155,9 @@ class FolderSource(Entries):
                     raise Undecodable(too_large(size))
                 return file.read()
         except OSError as error:
-            raise Undecodable(f"cannot be read: {error.strerror or error}", transient=True) from error
+            # A file that is gone or forbidden stays so until somebody acts; its digest is another one then.
+            lasting = isinstance(error, FileNotFoundError | PermissionError)
+            raise Undecodable(f"cannot be read: {error.strerror or error}", transient=not lasting) from error
 
 
 class ArraySource(Entries):

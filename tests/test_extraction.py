@@ -116,6 +116,16 @@ def test_open_files_that_run_out_are_a_failure_of_the_moment(tmp_path: Path, mon
     assert caught.value.transient
 
 
+def test_a_file_that_is_gone_is_no_failure_of_the_moment(tmp_path: Path) -> None:
+    """A part of a large job must not wait for it for ever."""
+    folder = makers.image_folder(tmp_path / "images", 2)
+    source = open_images(folder)
+    next(iter(sorted(folder.iterdir()))).unlink()
+    with pytest.raises(Undecodable, match="No such file") as caught:
+        source.read(0)
+    assert not caught.value.transient
+
+
 def test_a_damaged_image_is_remembered(extractor: FeatureExtractor, cache: FeatureCache, tmp_path: Path) -> None:
     folder = makers.image_folder(tmp_path / "images", 5)
     (folder / "0002.png").write_bytes((folder / "0002.png").read_bytes()[:-40])  # truncated: an OSError of Pillow

@@ -62,9 +62,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> HostDevice:
     """Every graph that is opened stages its runs through it, however small they are."""
     found = HostDevice()
     monkeypatch.setattr(staging, "LEAST", 0)
-    monkeypatch.setattr(
-        sessions, "_staged", lambda runtime, session, where: StagedRuns(runtime, session, found)
-    )
+    monkeypatch.setattr(sessions, "_staged", lambda runtime, session, where: StagedRuns(runtime, session, found))
     return found
 
 
