@@ -250,8 +250,8 @@ class QualityMonitor:
         nothing: what cannot be taken is counted, see `counts`. The memory must be the CPU's, or the copy from the
         device is part of the call.
 
-        With ``copy=False`` the call keeps the array instead, and a thread of the monitor copies from it a little
-        later: for images that nobody changes any more. Worth it from 256 × 256 on.
+        With ``copy=False`` the call keeps the array instead, and a thread of the monitor copies from it, and counts
+        its images, a little later: for images that nobody changes any more. Worth it from 256 × 256 on.
         """
         try:
             if os.getpid() != self._owner:  # a fork of the service has no worker and no right to this queue
