@@ -247,6 +247,42 @@ def test_calls_that_wait_for_the_copying_thread_are_bounded(pair: Any, monkeypat
     assert writer.counts() == (100, {"queue_full": 84})
 
 
+def test_no_image_passes_unseen_while_it_is_asked_who_waits(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two looks at the counters an image goes on: from the copying thread to the queue, or out of it."""
+    writer, reader = pair()
+    asked, free = writer.word, threading.Event()
+    copy_in = writer._copy_in
+    monkeypatch.setattr(writer, "_copy_in", lambda chosen: free.wait(30) and copy_in(chosen))
+    writer.put(images(1), copy=False)
+
+    def and_then(goes_on: Callable[[], object]) -> Callable[[Word], int]:
+        def look(word: Word) -> int:
+            seen = asked(word)
+            goes_on()
+            return seen
+
+        return look
+
+    def copied() -> None:
+        free.set()
+        while writer._handed:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(writer, "word", and_then(copied))
+    assert writer.waiting > 0
+    monkeypatch.setattr(writer, "_copy_in", copy_in)
+
+    def two_come_and_two_go() -> None:
+        for _ in range(2):
+            writer.put(images(1))
+            reader.take()
+
+    monkeypatch.setattr(writer, "word", and_then(two_come_and_two_go))
+    assert writer.waiting > 0  # one waits all the time
+    monkeypatch.undo()
+    assert writer.waiting == len(drain(reader)) == 1 and writer.waiting == 0
+
+
 def test_settings_that_cannot_work_are_refused(tiny: Path, tmp_path: Path) -> None:
     reference = makers.pictures(240)
     for options, word in (

@@ -258,7 +258,9 @@ class ImageQueue:
     @property
     def waiting(self) -> int:
         """Images that are queued now; a call whose images are not copied yet counts as one."""
-        return max(0, self.word(Word.IMAGES) - self.word(Word.TAKEN)) + len(self._handed)
+        # Against the way that images go, so that none passes between two looks: never 0 while any of them wait.
+        handed, taken = len(self._handed), self.word(Word.TAKEN)
+        return handed + max(0, self.word(Word.IMAGES) - taken)
 
     def close(self) -> None:
         """Give the memory back. Later calls of ``put`` count as dropped."""
