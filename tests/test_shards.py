@@ -267,6 +267,9 @@ class TestRefusals:
         path = tmp_path / "part.npz"
         with pytest.raises(gm.InputError, match="5 leaves of 128; it cannot be cut into 6 parts"):
             gm.make_shard(images, path, index=0, of=6, extractor=tiny)
+        np.save(tmp_path / "few.npy", makers.pictures(60))
+        with pytest.raises(gm.InputError, match="which is one leaf of 128; it cannot"):
+            gm.make_shard(tmp_path / "few.npy", path, index=0, of=2, extractor=tiny)
         with pytest.raises(gm.InputError, match="numbers 0 to 1"):
             gm.make_shard(images, path, index=2, of=2, extractor=tiny)
         with pytest.raises(gm.InputError, match="Say how many"):

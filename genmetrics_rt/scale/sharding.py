@@ -126,8 +126,9 @@ def make_shard(
         leaf_size=None if leaf_size is None else _at_least_one(leaf_size, "leaf_size"),
     )  # fmt: skip
     if of > job.num_leaves:
+        leaves = "which is one leaf" if job.num_leaves == 1 else f"which are {job.num_leaves:,} leaves"
         raise InputError(
-            f"{source.name} has {len(source):,} entries, which are {job.num_leaves:,} leaves of {job.leaf_size:,}; it "
+            f"{source.name} has {len(source):,} entries, {leaves} of {job.leaf_size:,}; it "
             f"cannot be cut into {of:,} parts. Use --of {job.num_leaves} at most."
         )
     part = _Part(path, job, index, of, strict, source.skipped)
